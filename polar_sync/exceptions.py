@@ -88,6 +88,12 @@ class BalanceUnavailableError(RouteNotFoundError):
     """This Polar server no longer has the balance operation (removed in 2026)."""
 
 
+class VersionMismatchError(PolarError):
+    """The server answered in another API version than the one asked for, so its shapes cannot be relied on."""
+
+    permanent = True
+
+
 class ValidationError(PolarError):
     """422: Polar refused the values; `fields` holds its `detail` list (`type`, `loc`, `msg`, …)."""
 

@@ -1,0 +1,137 @@
+"""The one object through which this package reads `POLAR_SYNC`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+from polar_sync.conf.errors import NAME, Mistake, SettingError, describe_value, find_unknown_keys, name_nearest
+from polar_sync.conf.organizations import (
+    PATH,
+    OrganizationSettings,
+    find_organization_errors,
+    read_organizations,
+)
+from polar_sync.conf.values import read_choice, read_duration, read_float, read_int, read_share, read_storage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """One key of `POLAR_SYNC`; `read` makes the typed value of the given one, or raises `SettingError`."""
+
+    key: str
+    default: object
+    read: Callable[[str, object], T]
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, instance: PolarSyncSettings, owner: type) -> T: ...
+    def __get__(self, instance: PolarSyncSettings | None, owner: type) -> Setting[T] | T:
+        if instance is None:
+            return self
+        given = read_given()
+        for error in find_unknown_keys(given, path=NAME, known=get_known_keys()):
+            raise error
+        return self.read(self.path, self.pick(given))
+
+    @property
+    def path(self) -> str:
+        """How messages name this setting."""
+        return f'{NAME}["{self.key}"]'
+
+    def pick(self, given: Mapping[str, object]) -> object:
+        """The untyped value of this key."""
+        return given.get(self.key, self.default)
+
+
+class PolarSyncSettings:
+    """`POLAR_SYNC`, typed. Every access reads the Django settings as they are now and raises `SettingError` where
+    they are wrong."""
+
+    #: Name → OrganizationSettings; empty where nothing is to be mirrored yet.
+    organizations = Setting("ORGANIZATIONS", {}, read_organizations)
+    #: Threads that fetch the states of one page.
+    concurrency = Setting("CONCURRENCY", 4, read_int(minimum=1, maximum=64))
+    #: Celery messages that work on one run at the same time.
+    workers = Setting("WORKERS", 4, read_int(minimum=1, maximum=1000))
+    #: Where the request budget is counted: "memory://" for one process, "redis://…" for many.
+    throttle_storage = Setting("THROTTLE_STORAGE", "memory://", read_storage)
+    #: A run in which more than this share of the mirrored customers is missing marks nobody deleted.
+    mass_deletion_share = Setting("MASS_DELETION_SHARE", 0.2, read_share)
+    #: Seconds after which the page of a worker that says nothing more is given to another.
+    lease_seconds = Setting("LEASE_SECONDS", 60, read_int(minimum=5, maximum=86_400))
+    #: A run that was abandoned is continued up to this age, and closed as failed after.
+    run_max_age = Setting("RUN_MAX_AGE_HOURS", 24, read_duration(timedelta(hours=1), unit_name="hours"))
+    #: Seconds to wait for a connection to Polar.
+    connect_timeout = Setting("CONNECT_TIMEOUT", 5.0, read_float(above=0, maximum=600))
+    #: Seconds to wait for Polar's answer, and between its parts.
+    read_timeout = Setting("READ_TIMEOUT", 30.0, read_float(above=0, maximum=600))
+    #: What `polar_sync_prune` does with customers who were deleted on Polar: "keep", "scrub" or "delete".
+    deleted_customers = Setting("DELETED_CUSTOMERS", "keep", read_choice("keep", "scrub", "delete"))
+    #: How long ago they must have been deleted for that.
+    deleted_customers_after = Setting(
+        "DELETED_CUSTOMERS_AFTER_DAYS", 30, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
+    )
+    #: How long `polar_sync_prune` keeps the records of finished runs.
+    keep_runs = Setting(
+        "KEEP_RUNS_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
+    )
+
+    def get_organization(self, name: str) -> OrganizationSettings:
+        """The organization of that name; `SettingError` names the nearest known one where there is none."""
+        organizations = self.organizations
+        if name in organizations:
+            return organizations[name]
+        if not organizations:
+            hint = "; it is empty."
+        else:
+            hint = name_nearest(name, known=organizations)
+        raise SettingError(f'{PATH} has no organization "{name}"{hint}', mistake=Mistake.UNKNOWN_ORGANIZATION)
+
+    def find_errors(self) -> Iterator[SettingError]:
+        """Every mistake in `POLAR_SYNC`, where an access raises only the first that concerns it."""
+        try:
+            given = read_given()
+        except SettingError as error:
+            yield error
+            return
+        yield from find_unknown_keys(given, path=NAME, known=get_known_keys())
+        for setting in get_all_settings():
+            if setting is PolarSyncSettings.organizations:
+                yield from find_organization_errors(setting.path, setting.pick(given))
+                continue
+            try:
+                setting.read(setting.path, setting.pick(given))
+            except SettingError as error:
+                yield error
+
+
+def read_given() -> Mapping[str, object]:
+    """`POLAR_SYNC` as it stands in the Django settings now."""
+    given = getattr(django_settings, NAME, None)
+    if isinstance(given, Mapping):
+        return given
+    state = "missing" if given is None else describe_value(given)
+    raise SettingError(
+        f'The setting {NAME} is {state}; it must be a dict with the key "ORGANIZATIONS".', mistake=Mistake.MISSING
+    )
+
+
+def get_all_settings() -> list[Setting[object]]:
+    """The keys that `POLAR_SYNC` can have, in the order in which they are documented."""
+    return [value for value in vars(PolarSyncSettings).values() if isinstance(value, Setting)]
+
+
+def get_known_keys() -> list[str]:
+    """Their names."""
+    return [setting.key for setting in get_all_settings()]
+
+
+settings = PolarSyncSettings()

@@ -1,0 +1,40 @@
+"""A benefit that a customer has been granted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from polar_sync.models.base import PolarModel
+
+
+class BenefitGrant(PolarModel):
+    """A granted benefit in a customer's state. One that is revoked leaves the table."""
+
+    customer = models.ForeignKey(
+        "polar_sync.Customer",
+        verbose_name=_("customer"),
+        on_delete=models.CASCADE,
+        related_name="benefit_grants",
+    )
+    granted_at = models.DateTimeField(_("granted at"), null=True)
+    benefit_id = models.UUIDField(_("benefit id"), null=True)
+    benefit_type = models.TextField(_("benefit type"), null=True)
+    benefit_metadata = models.JSONField(_("benefit metadata"), null=True)
+    properties = models.JSONField(_("properties"), null=True)
+
+    if TYPE_CHECKING:
+        customer_id: Any
+
+    class Meta:
+        verbose_name = _("benefit grant")
+        verbose_name_plural = _("benefit grants")
+        indexes = (
+            models.Index(fields=("benefit_id", "customer"), name="polar_grant_benefit"),
+            models.Index(fields=("benefit_type", "customer"), name="polar_grant_type"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.benefit_type} {self.benefit_id}"

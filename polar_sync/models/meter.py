@@ -1,0 +1,39 @@
+"""A customer's balance on a meter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from polar_sync.models.base import PolarModel
+
+
+class Meter(PolarModel):
+    """A customer's consumed and credited units and balance on one meter; the balance may be negative.
+
+    `id` is that of the customer's meter, `meter_id` that of the meter that the organization defined.
+    """
+
+    customer = models.ForeignKey(
+        "polar_sync.Customer",
+        verbose_name=_("customer"),
+        on_delete=models.CASCADE,
+        related_name="meters",
+    )
+    meter_id = models.UUIDField(_("meter id"), null=True)
+    consumed_units = models.FloatField(_("consumed units"), null=True)
+    credited_units = models.FloatField(_("credited units"), null=True)
+    balance = models.FloatField(_("balance"), null=True)
+
+    if TYPE_CHECKING:
+        customer_id: Any
+
+    class Meta:
+        verbose_name = _("meter")
+        verbose_name_plural = _("meters")
+        indexes = (models.Index(fields=("meter_id", "balance"), name="polar_meter_balance"),)
+
+    def __str__(self) -> str:
+        return f"{self.meter_id}: {self.balance}"

@@ -1,0 +1,50 @@
+"""What a project can listen to. Receivers run after commit; one that raises is logged and stops nobody else.
+
+`customer_changed` is sent once for each customer of which anything changed, with `sender` the `Customer` model,
+`organization` (the `Organization`), `customer_id` and `changes`, a tuple of `polar_sync.store.Change`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import transaction
+from django.dispatch import Signal
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polar_sync.models import Organization
+    from polar_sync.store.changes import Change
+
+customer_changed = Signal()
+
+logger = logging.getLogger(__name__)
+
+
+def announce_changes(changes: Iterable[Change], *, organization: Organization, using: str) -> None:
+    """Send `customer_changed` for these changes once the transaction has committed."""
+    by_customer: defaultdict[UUID, list[Change]] = defaultdict(list)
+    for change in changes:
+        by_customer[change.customer_id].append(change)
+    if by_customer:
+        frozen = {customer_id: tuple(of_customer) for customer_id, of_customer in by_customer.items()}
+        transaction.on_commit(partial(_send, frozen, organization), using=using, robust=True)
+
+
+def _send(by_customer: dict[UUID, tuple[Change, ...]], organization: Organization) -> None:
+    sender = apps.get_model("polar_sync", "Customer")
+    for customer_id, changes in by_customer.items():
+        answers = customer_changed.send_robust(
+            sender, organization=organization, customer_id=customer_id, changes=changes
+        )
+        for receiver, answer in answers:
+            if isinstance(answer, Exception):
+                logger.error(
+                    "Receiver %r of customer_changed failed for customer %s", receiver, customer_id, exc_info=answer
+                )

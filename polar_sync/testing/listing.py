@@ -1,0 +1,155 @@
+"""The customer list: filters, sorting and paging by offset.
+
+The parameters: https://polar.sh/docs/api-reference/customers/list.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from polar_sync.testing.store import CustomerStore, Record, sort_records
+from polar_sync.testing.validation import (
+    TRUE_TEXTS,
+    Location,
+    check_bool_text,
+    check_positive,
+    check_uuid,
+    make_detail,
+    read_uuid,
+)
+from polar_sync.testing.wire import Answer, Detail, RefusalError, dump_json, refuse_request
+
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 10
+SORTINGS = ("created_at", "-created_at", "email", "-email", "name", "-name")
+# An offset beyond the database's 64-bit integer fails in the query.
+MAX_OFFSET = 2**63 - 1
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+
+
+@dataclass(slots=True)
+class ListQuery:
+    """What a list request asks for, read and checked."""
+
+    page: int = 1
+    limit: int = DEFAULT_LIMIT
+    sorting: tuple[str, ...] = ("-created_at",)
+    organization_ids: list[str] = field(default_factory=list)
+    email: str | None = None
+    query: str | None = None
+    is_active: bool | None = None
+    metadata: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Some customers may be left out."""
+        texts = (self.email, self.query, self.is_active)
+        return bool(self.organization_ids or self.metadata) or any(text is not None for text in texts)
+
+
+def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
+    """Read the query of a list request; the last of a repeated single parameter counts, unknown ones are ignored.
+
+    Raises the 422 that Polar answers to wrong values and its 500 to a page number beyond 64 bits.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    wrong = check_list_query(values)
+    if wrong:
+        raise refuse_request(wrong)
+    asked = ListQuery()
+    if "page" in values:
+        asked.page = int(values["page"][-1])
+    if "limit" in values:
+        asked.limit = min(int(values["limit"][-1]), MAX_LIMIT)
+    if "sorting" in values:
+        asked.sorting = tuple(values["sorting"])
+    if "active" in values:
+        asked.is_active = values["active"][-1].lower() in TRUE_TEXTS
+    asked.organization_ids = [read_uuid(one) or one for one in values.get("organization_id", ())]
+    asked.email = values["email"][-1] if "email" in values else None
+    asked.query = values["query"][-1] if "query" in values else None
+    asked.metadata = {
+        hit[1]: found for name, found in values.items() if (hit := _METADATA.fullmatch(name)) is not None
+    }
+    if (asked.page - 1) * asked.limit > MAX_OFFSET:
+        raise RefusalError(
+            Answer(500, b"Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+        )
+    return asked
+
+
+def check_list_query(values: dict[str, list[str]]) -> list[Detail]:
+    """What is wrong with the parameters of a list request."""
+    wrong: list[Detail] = []
+    for index, one in enumerate(values.get("organization_id", ())):
+        wrong += check_uuid(one, location=("query", "organization_id", index))
+    for text in values.get("active", ())[-1:]:
+        wrong += check_bool_text(text, location=("query", "active"))
+    for name in ("page", "limit"):
+        for text in values.get(name, ())[-1:]:
+            wrong += check_positive(text, location=("query", name))
+    for index, one in enumerate(values.get("sorting", ())):
+        wrong += _check_sorting(one, location=("query", "sorting", index))
+    return wrong
+
+
+def _check_sorting(value: str, *, location: Location) -> list[Detail]:
+    if value in SORTINGS:
+        return []
+    quoted = [f"'{one}'" for one in SORTINGS]
+    expected = f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return [make_detail("enum", location, f"Input should be {expected}", value, expected=expected)]
+
+
+def build_page(
+    store: CustomerStore, asked: ListQuery, *, organization_id: str, ties: random.Random | None = None
+) -> bytes:
+    """The JSON of one page. With `ties`, equal sort keys come in a new random order at each call."""
+    if ties is None:
+        found: Sequence[Record] = store.sort(asked.sorting)
+    else:
+        found = sort_records(ties.sample(list(store), len(store)), asked.sorting)
+    if asked.is_filtered:
+        found = [record for record in found if is_match(record, asked, organization_id=organization_id)]
+    start = (asked.page - 1) * asked.limit
+    items = b",".join(record.customer_body for record in found[start : start + asked.limit])
+    pagination = {"total_count": len(found), "max_page": math.ceil(len(found) / asked.limit)}
+    return b'{"items":[' + items + b'],"pagination":' + dump_json(pagination) + b"}"
+
+
+def is_match(record: Record, asked: ListQuery, *, organization_id: str) -> bool:
+    """The record passes every filter."""
+    if asked.organization_ids and organization_id not in asked.organization_ids:
+        return False
+    if asked.email is not None and (record.get_text("email") or "").casefold() != asked.email.casefold():
+        return False
+    if asked.query is not None and not _has_text(record, asked.query.casefold()):
+        return False
+    if asked.is_active is not None and record.has_active_subscription is not asked.is_active:
+        return False
+    return all(_get_metadata_text(record, key) in wanted for key, wanted in asked.metadata.items())
+
+
+def _has_text(record: Record, wanted: str) -> bool:
+    texts = (record.get_text(name) or "" for name in ("email", "name", "billing_name"))
+    if any(wanted in text.casefold() for text in texts):
+        return True
+    external_id = record.get_text("external_id")
+    return external_id is not None and external_id.casefold().startswith(wanted)
+
+
+def _get_metadata_text(record: Record, key: str) -> str | None:
+    """A metadata value as the text that PostgreSQL's `->>` gives: text bare, everything else as JSON."""
+    metadata: Any = record.customer.get("metadata") if isinstance(record.customer, dict) else None
+    if not isinstance(metadata, dict) or key not in metadata:
+        return None
+    value = metadata[key]
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,146 @@
+"""HTTP as the fake server sees it: a request, an answer, and the error bodies that Polar gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+Detail = dict[str, Any]
+
+REALM = 'Bearer realm="polar"'
+INVALID_TOKEN = (
+    "The access token provided is expired, revoked, malformed, or invalid for other reasons."  # noqa: S105  a message
+)
+INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
+
+
+class ConnectionCutError(Exception):
+    """The fake server closed the connection instead of answering.
+
+    `FakePolar.handle` raises it for a fault of the kind `cut`; `FakePolarServer` closes the socket.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `path` is percent-decoded, as Polar routes on the decoded path; header names are lower-case."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query's pairs in the order sent, blank values included."""
+        return parse_qsl(self.query_string, keep_blank_values=True)
+
+
+def read_request(
+    method: str, path_with_query: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> Request:
+    """Split a request target such as `/v1/customers/?page=2`; a fragment is dropped, as it is never sent."""
+    path, _, query = path_with_query.partition("#")[0].partition("?")
+    names = {name.lower(): value for name, value in (headers or {}).items()}
+    return Request(method.upper(), unquote(path) if "%" in path else path, query, names, body)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back: `headers` without `Date`, `Polar-Version` and `Content-Length`, which every answer gets."""
+
+    status: int
+    body: bytes = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    is_streamed: bool = False
+    has_version: bool = True
+
+
+class RefusalError(Exception):
+    """The request ends here with `answer`."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON in ASCII: a lone surrogate, which UTF-8 cannot carry, goes out as its escape."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def format_timestamp(moment: datetime) -> str:
+    """Polar's way to write an instant: UTC with `Z`, microseconds only where they are not zero."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def answer_json(value: Any, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+    """An answer whose body is `value` as JSON."""
+    return answer_body(dump_json(value), status=status, headers=headers)
+
+
+def answer_body(body: bytes, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+    """An answer whose body is JSON already written."""
+    return Answer(status, body, [("Content-Type", "application/json"), *headers])
+
+
+def refuse_route() -> RefusalError:
+    """404 for a route or version that the server does not have."""
+    return RefusalError(answer_json({"detail": "Not Found"}, status=404))
+
+
+def refuse_missing() -> RefusalError:
+    """404 for an object that does not exist for this token."""
+    return RefusalError(answer_json({"error": "ResourceNotFound", "detail": "Not found"}, status=404))
+
+
+def refuse_method(allowed: str) -> RefusalError:
+    """405; Polar names the first method of the path only."""
+    return RefusalError(
+        answer_json({"detail": "Method Not Allowed"}, status=405, headers=[("Allow", allowed)])
+    )
+
+
+def refuse_unauthorized() -> RefusalError:
+    """401 without a token, or with a token of the wrong kind."""
+    body = {"error": "Unauthorized", "detail": "Unauthorized"}
+    return RefusalError(answer_json(body, status=401, headers=[("WWW-Authenticate", REALM)]))
+
+
+def refuse_token() -> RefusalError:
+    """401 for a token that is unknown, expired or revoked."""
+    challenge = f'{REALM}, error="invalid_token", error_description="{INVALID_TOKEN}"'
+    body = {"error": "invalid_token", "error_description": INVALID_TOKEN}
+    return RefusalError(answer_json(body, status=401, headers=[("WWW-Authenticate", challenge)]))
+
+
+def refuse_scope(scopes: Sequence[str]) -> RefusalError:
+    """403; the challenge names the scopes of which one would do."""
+    challenge = (
+        f'{REALM}, scope="{" ".join(scopes)}", error="insufficient_scope", error_description="{INSUFFICIENT_SCOPE}"'
+    )
+    body = {"error": "insufficient_scope", "error_description": INSUFFICIENT_SCOPE}
+    return RefusalError(answer_json(body, status=403, headers=[("WWW-Authenticate", challenge)]))
+
+
+def refuse_rate(retry_after: float | str) -> RefusalError:
+    """429 with an empty body; seconds are written whole, text (such as a date) as it is."""
+    text = retry_after if isinstance(retry_after, str) else f"{retry_after:g}"
+    return RefusalError(Answer(429, b"", [("Retry-After", text)]))
+
+
+def refuse_request(details: Sequence[Detail]) -> RefusalError:
+    """422 for values that do not fit the schema."""
+    body = {"error": "RequestValidationError", "detail": list(details)}
+    return RefusalError(answer_json(body, status=422))
+
+
+def refuse_values(details: Sequence[Detail]) -> RefusalError:
+    """422 for values that fit the schema and that Polar still does not take."""
+    body = {"error": "PolarRequestValidationError", "detail": list(details)}
+    return RefusalError(answer_json(body, status=422))

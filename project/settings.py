@@ -1,0 +1,137 @@
+"""Settings of the example project, all from the environment.
+
+Without any variable it is a development site on SQLite. A secret key, allowed hosts, `DJANGO_DEBUG=0` or the WSGI
+door (`project.wsgi`) each make it production, which does not start without a secure key.
+"""
+
+from pathlib import Path
+
+import environ
+
+from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+# What the site makes at run time and git does not know: the embedded broker, beat's schedule, the demo's database.
+WORK_DIR = BASE_DIR / ".demo"
+
+env = environ.Env()
+
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="")
+ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
+DEBUG = env.bool("DJANGO_DEBUG", default=not SECRET_KEY and not ALLOWED_HOSTS)
+if not DEBUG:
+    require_secure_key(SECRET_KEY)
+SECRET_KEY = SECRET_KEY or "django-insecure-for-development-on-this-machine-only"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "polar_sync",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {
+    "default": prepare_database(env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")),
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static-collected"
+
+# --- Celery -----------------------------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://"
+HAS_EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
+if HAS_EMBEDDED_BROKER:
+    BROKER_DIR = WORK_DIR / "broker"
+    (BROKER_DIR / "messages").mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER_DIR / "messages"),
+        "data_folder_out": str(BROKER_DIR / "messages"),
+        "control_folder": str(BROKER_DIR / "control"),
+    }
+    # This broker serves one worker process with threads on one machine (`celery worker --pool threads`), which
+    # shares the request budget in its memory.
+    SILENCED_SYSTEM_CHECKS = ["polar_sync.W002"]
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+# A worker that waits for the request budget should not sit on messages that another could work on.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TIMEZONE = TIME_ZONE
+
+# --- Polar ------------------------------------------------------------------------------------------------------
+
+POLAR_ACCESS_TOKEN = env.str("POLAR_ACCESS_TOKEN", default="")
+POLAR_SYNC = {
+    "ORGANIZATIONS": {
+        "default": {
+            "ACCESS_TOKEN": POLAR_ACCESS_TOKEN,
+            "SERVER": env.str("POLAR_SERVER", default="") or "production",
+            "REQUESTS_PER_MINUTE": parse_requests_per_minute(env.str("POLAR_REQUESTS_PER_MINUTE", default="")),
+        },
+    }
+    if POLAR_ACCESS_TOKEN
+    else {},
+    # All processes must count in one place: the Redis that they talk through anyway.
+    "THROTTLE_STORAGE": CELERY_BROKER_URL if CELERY_BROKER_URL.startswith(("redis:", "rediss:")) else "memory://",
+}
+
+CELERY_BEAT_SCHEDULE_FILENAME = str(WORK_DIR / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "polar_sync: resume runs": {
+        "task": "polar_sync.resume_runs",
+        "schedule": 60.0,
+        # A worker that comes back after a while should not find a message for each minute it was away.
+        "options": {"expires": 60.0},
+    },
+    **{
+        f"polar_sync: sync {name}": {
+            "task": "polar_sync.sync_organization",
+            "schedule": 3600.0,
+            "args": [name],
+            "options": {"expires": 3600.0},
+        }
+        for name in POLAR_SYNC["ORGANIZATIONS"]
+    },
+}
