@@ -1,1 +1,130 @@
-"""System checks."""
+"""System checks of the settings, each mistake with an id of its own.
+
+No message holds a token, nor any other value that could hold a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from celery import current_app
+from django.apps import AppConfig
+from django.apps import apps as installed_apps
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.db import connections, router
+
+from polar_sync.client.storages import open_storage
+from polar_sync.conf import Mistake, OrganizationSettings, SettingError, settings
+from polar_sync.exceptions import ConfigurationError
+
+TAG = "polar_sync"
+
+IDS = {
+    Mistake.MISSING: "polar_sync.E001",
+    Mistake.UNKNOWN_KEY: "polar_sync.E002",
+    Mistake.WRONG_VALUE: "polar_sync.E003",
+    Mistake.BAD_NAME: "polar_sync.E004",
+    Mistake.EMPTY_TOKEN: "polar_sync.E005",
+    Mistake.UNREADABLE_TOKEN: "polar_sync.E006",
+    Mistake.BAD_SERVER: "polar_sync.E007",
+    Mistake.BAD_ORGANIZATION_ID: "polar_sync.E008",
+    Mistake.BAD_REQUESTS_PER_MINUTE: "polar_sync.E009",
+    Mistake.SAME_TOKEN: "polar_sync.E010",
+}
+UNUSABLE_STORAGE = "polar_sync.E011"
+NO_ORGANIZATION = "polar_sync.W001"
+UNSHARED_STORAGE = "polar_sync.W002"
+DEFERRED_TRANSACTIONS = "polar_sync.W003"
+READABLE_TOKEN = "polar_sync.W004"  # noqa: S105
+
+Apps = Sequence[AppConfig] | None
+
+
+@register(TAG)
+def check_settings(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """E001 to E010: whatever in `POLAR_SYNC` cannot be read."""
+    return [Error(str(error), id=IDS[error.mistake]) for error in settings.find_errors()]
+
+
+@register(TAG)
+def check_organizations(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """W001 without any organization; W004 for each whose token would go over a network in clear text."""
+    try:
+        organizations = settings.organizations
+    except SettingError:
+        return []
+    if not organizations:
+        hint = 'Set POLAR_SYNC["ORGANIZATIONS"] = {"default": {"ACCESS_TOKEN": …}}.'
+        return [Warning("No organization is configured; nothing will be mirrored.", hint=hint, id=NO_ORGANIZATION)]
+    return list(find_readable_tokens(organizations))
+
+
+def find_readable_tokens(organizations: Mapping[str, OrganizationSettings]) -> Iterator[CheckMessage]:
+    """A warning for each organization on a server that is asked without encryption and is not this machine."""
+    for organization in organizations.values():
+        server = urlsplit(organization.server)
+        if server.scheme == "http" and not is_loopback(server.hostname or ""):
+            yield Warning(
+                f'The server of the organization "{organization.name}" is asked over http://: everybody on the way '
+                "can read its access token.",
+                hint="Use https://.",
+                id=READABLE_TOKEN,
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host is the machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@register(TAG)
+def check_throttle_storage(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """E011 where the storage of the request budget cannot be opened; W002 where workers would not share it."""
+    try:
+        storage = settings.throttle_storage
+    except SettingError:
+        return []
+    try:
+        open_storage(storage)
+    except ConfigurationError as error:
+        return [Error(f'POLAR_SYNC["THROTTLE_STORAGE"]: {error}', id=UNUSABLE_STORAGE)]
+    if not storage.startswith("memory:") or not has_workers():
+        return []
+    return [
+        Warning(
+            'POLAR_SYNC["THROTTLE_STORAGE"] is memory://, which each process counts for itself, but Celery has a '
+            "broker: two worker processes would ask Polar twice as often as the budget allows.",
+            hint='Use a Redis that all processes reach, such as "redis://127.0.0.1:6379/0". With one worker process '
+            "of threads only, silence this check.",
+            id=UNSHARED_STORAGE,
+        )
+    ]
+
+
+def has_workers() -> bool:
+    """Whether Celery hands tasks to other processes."""
+    broker = current_app.conf.broker_url
+    return bool(broker) and not str(broker).startswith("memory:") and not current_app.conf.task_always_eager
+
+
+@register(TAG)
+def check_database(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """W003 where the mirror is written to a SQLite whose transactions begin without the write lock."""
+    alias = router.db_for_write(installed_apps.get_model("polar_sync", "Customer"))
+    connection = connections[alias]
+    mode = str(connection.settings_dict.get("OPTIONS", {}).get("transaction_mode") or "")
+    if connection.vendor != "sqlite" or mode.upper() in {"IMMEDIATE", "EXCLUSIVE"}:
+        return []
+    return [
+        Warning(
+            f'The database "{alias}" is SQLite with deferred transactions: where two workers write at once, one fails '
+            'with "database is locked".',
+            hint=f'Set DATABASES["{alias}"]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 30}}.',
+            id=DEFERRED_TRANSACTIONS,
+        )
+    ]

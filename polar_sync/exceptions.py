@@ -151,6 +151,8 @@ class BudgetStorageError(BudgetError):
 class ClientClosedError(PolarSyncError):
     """The client was closed while this thread waited or asked."""
 
+    permanent = False
+
 
 class OrganizationMismatchError(PolarSyncError):
     """Polar answered with customers of another organization than this one; nothing was written."""

@@ -21,9 +21,9 @@ def resolve_server(server: str) -> str:
 
     https://polar.sh/docs/integrate/sandbox. Anything else raises ConfigurationError.
     """
-    if isinstance(server, str) and server in SERVERS:
+    if server in SERVERS:
         return SERVERS[server]
-    if not isinstance(server, str) or not _is_base_url(server):
+    if not _is_base_url(server):
         # What looks like `user:password@host` is not repeated: it would put the password into a log.
         shown = "" if "@" in str(server) else f", not {server!r}"
         raise ConfigurationError(
@@ -33,8 +33,8 @@ def resolve_server(server: str) -> str:
     return server.rstrip("/")
 
 
-def _is_base_url(server: str) -> bool:
-    if any(character.isspace() or not character.isprintable() for character in server):
+def _is_base_url(server: object) -> bool:
+    if not isinstance(server, str) or any(character.isspace() or not character.isprintable() for character in server):
         return False
     try:
         parts = urlsplit(server)
@@ -53,7 +53,8 @@ def build_customer_path(customer_id: str | UUID, *, suffix: str = "") -> str:
         canonical = None
     if canonical is None:
         raise ConfigurationError(
-            f"A customer's id on Polar is a UUID, not {customer_id!r}; for an id of your own use the *_external operations."
+            f"A customer's id on Polar is a UUID, not {customer_id!r}; "
+            "for an id of your own use the operations on external ids."
         )
     return f"{CUSTOMERS}{canonical}{suffix}"
 
@@ -64,11 +65,12 @@ def build_external_path(external_id: str, *, suffix: str = "") -> str:
     ConfigurationError where Polar cannot be asked for it: an id that is empty, holds a `/` (its router takes even
     `%2F` for the end of the id), is `.` or `..` (every HTTP library drops them from a path), or is no valid Unicode.
     """
-    if not isinstance(external_id, str) or not external_id:
+    if not _is_text(external_id):
         raise ConfigurationError(f"An external id is a text that is not empty, not {external_id!r}.")
     if "/" in external_id:
         raise ConfigurationError(
-            f"Polar cannot be asked for the external id {external_id!r}: it holds a '/'. Use the customer's id on Polar."
+            f"Polar cannot be asked for the external id {external_id!r}: it holds a '/'. "
+            "Use the customer's id on Polar."
         )
     if external_id in {".", ".."}:
         raise ConfigurationError(
@@ -82,3 +84,7 @@ def build_external_path(external_id: str, *, suffix: str = "") -> str:
     if not encoded:
         raise ConfigurationError(f"The external id {external_id!r} holds half a character (a lone surrogate).")
     return f"{CUSTOMERS}external/{encoded}{suffix}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from requests import PreparedRequest
 from requests.auth import AuthBase
+from requests.structures import CaseInsensitiveDict
 
 from polar_sync.exceptions import ConfigurationError
 
@@ -21,7 +24,7 @@ class Credential(AuthBase):
     __slots__ = ("_token", "kind")
 
     def __init__(self, token: str, *, kind: str) -> None:
-        if not isinstance(token, str) or not token:
+        if not _is_text(token):
             raise ConfigurationError(f"The {kind} is empty; give the one that Polar showed when it was made.")
         if not all("!" <= character <= "~" for character in token):
             raise ConfigurationError(
@@ -32,16 +35,21 @@ class Credential(AuthBase):
         self.kind = kind
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        """Put the token on the request."""
         r.headers["Authorization"] = f"Bearer {self._token}"
         return r
 
     def __repr__(self) -> str:
         return f"<Credential: {self.kind}>"
 
-    def redact(self, text: str) -> str:
-        """Return `text` without the token: a server may echo what it was sent into an error."""
-        return text.replace(self._token, MASK)
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers, whose names ignore case, without the token."""
+        return CaseInsensitiveDict({name: value.replace(self._token, MASK) for name, value in headers.items()})
 
     def redact_bytes(self, body: bytes) -> bytes:
         """Return `body` without the token."""
         return body.replace(self._token.encode(), MASK.encode())
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)

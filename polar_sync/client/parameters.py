@@ -55,7 +55,8 @@ def _build_metadata_query(metadata: MetadataFilter) -> Query:
     for key, value in metadata.items():
         if not key or "]" in key:
             raise ConfigurationError(
-                f"The metadata key {key!r} cannot be asked for: Polar reads a key up to the first ']', and not an empty one."
+                f"The metadata key {key!r} cannot be asked for: Polar reads a key up to the first ']', "
+                "and not an empty one."
             )
         values = [value] if isinstance(value, str | int | float) else list(value or ())
         if not values:
@@ -68,13 +69,15 @@ def _build_metadata_query(metadata: MetadataFilter) -> Query:
 
 def format_metadata_value(value: MetadataValue) -> str:
     """Return the text that Polar compares a stored metadata value by: `true`, `1`, `0.5`, never an exponent."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int):
-        return str(value)
-    if not isinstance(value, float) or not math.isfinite(value):
-        raise ConfigurationError(f"A metadata value is text, an integer, a float or a bool, not {value!r}.")
-    return format(Decimal(repr(value)), "f")
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str() | int():
+            return str(value)
+        case float() if math.isfinite(value):
+            return format(Decimal(repr(value)), "f")
+        case _:
+            raise ConfigurationError(f"A metadata value is text, an integer, a float or a bool, not {value!r}.")
 
 
 def encode_query(pairs: Query) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from polar_sync.exceptions import ConfigurationError
 
 NAME = "POLAR_SYNC"
+# Longer than every key there is, shorter than every token that Polar gives out.
+KEY_LENGTH = 30
 
 
 class Mistake(enum.Enum):
@@ -50,7 +52,8 @@ def name_nearest(given: object, *, known: Collection[str]) -> str:
             return f'; did you mean "{name}"?'
     if not known:
         return "."
-    return f"; known are {', '.join(f'"{name}"' for name in sorted(known))}."
+    names = ", ".join(f'"{name}"' for name in sorted(known))
+    return f"; known are {names}."
 
 
 def find_unknown_keys(given: Mapping[str, object], *, path: str, known: Collection[str]) -> Iterator[SettingError]:
@@ -58,7 +61,8 @@ def find_unknown_keys(given: Mapping[str, object], *, path: str, known: Collecti
     for key in given:
         if key not in known:
             yield SettingError(
-                f"{path} has no key {show_key(key)}{name_nearest(key, known=known)}", mistake=Mistake.UNKNOWN_KEY
+                f"{path} has no key {show_key(key)}{name_nearest(key, known=known)}",
+                mistake=Mistake.UNKNOWN_KEY,
             )
 
 
@@ -66,7 +70,3 @@ def show_key(key: object) -> str:
     """A key as text. A long one is cut: someone may have written a token where a name belongs."""
     text = str(key)
     return f'"{text}"' if len(text) <= KEY_LENGTH else f'"{text[:8]}…"'
-
-
-# Longer than every key there is, shorter than every token Polar gives out.
-KEY_LENGTH = 30

@@ -18,7 +18,7 @@ from polar_sync.conf.errors import (
     name_nearest,
     show_key,
 )
-from polar_sync.conf.values import is_number, refuse
+from polar_sync.conf.values import refuse
 
 ORGANIZATION_KEYS = ("ACCESS_TOKEN", "SERVER", "ORGANIZATION_ID", "REQUESTS_PER_MINUTE")
 PATH = f'{NAME}["ORGANIZATIONS"]'
@@ -179,10 +179,10 @@ def read_requests_per_minute(path: str, given: Mapping[str, object]) -> int:
     value = given.get("REQUESTS_PER_MINUTE")
     if value is None:
         return limit
-    if is_number(value) and isinstance(value, int) and 1 <= value <= MAXIMUM_REQUESTS_PER_MINUTE:
-        return value
-    if is_number(value) and isinstance(value, float) and 0 < value <= 1:
+    if isinstance(value, float) and 0 < value <= 1:
         return max(1, int(limit * value))
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAXIMUM_REQUESTS_PER_MINUTE:
+        return value
     raise SettingError(
         f'{path}["REQUESTS_PER_MINUTE"] is {describe_value(value)}; it must be a whole number from 1 to '
         f"{MAXIMUM_REQUESTS_PER_MINUTE}, or a share of Polar's limit: a float over 0.0 and up to 1.0.",

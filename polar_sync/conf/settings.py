@@ -9,7 +9,15 @@ from typing import Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
 
-from polar_sync.conf.errors import NAME, Mistake, SettingError, describe_value, find_unknown_keys, name_nearest
+from polar_sync.conf.errors import (
+    NAME,
+    Mistake,
+    SettingError,
+    describe_value,
+    find_unknown_keys,
+    name_nearest,
+    show_key,
+)
 from polar_sync.conf.organizations import (
     PATH,
     OrganizationSettings,
@@ -52,8 +60,10 @@ class Setting(Generic[T]):
 
 
 class PolarSyncSettings:
-    """`POLAR_SYNC`, typed. Every access reads the Django settings as they are now and raises `SettingError` where
-    they are wrong."""
+    """`POLAR_SYNC`, typed.
+
+    Every access reads the Django settings as they are now, and raises `SettingError` where they are wrong.
+    """
 
     #: Name → OrganizationSettings; empty where nothing is to be mirrored yet.
     organizations = Setting("ORGANIZATIONS", {}, read_organizations)
@@ -77,23 +87,20 @@ class PolarSyncSettings:
     deleted_customers = Setting("DELETED_CUSTOMERS", "keep", read_choice("keep", "scrub", "delete"))
     #: How long ago they must have been deleted for that.
     deleted_customers_after = Setting(
-        "DELETED_CUSTOMERS_AFTER_DAYS", 30, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
+        "DELETED_CUSTOMERS_AFTER_DAYS",
+        30,
+        read_duration(timedelta(days=1), unit_name="days", allow_zero=True),
     )
     #: How long `polar_sync_prune` keeps the records of finished runs.
-    keep_runs = Setting(
-        "KEEP_RUNS_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
-    )
+    keep_runs = Setting("KEEP_RUNS_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True))
 
     def get_organization(self, name: str) -> OrganizationSettings:
         """The organization of that name; `SettingError` names the nearest known one where there is none."""
         organizations = self.organizations
         if name in organizations:
             return organizations[name]
-        if not organizations:
-            hint = "; it is empty."
-        else:
-            hint = name_nearest(name, known=organizations)
-        raise SettingError(f'{PATH} has no organization "{name}"{hint}', mistake=Mistake.UNKNOWN_ORGANIZATION)
+        hint = name_nearest(name, known=organizations) if organizations else "; it is empty."
+        raise SettingError(f"{PATH} has no organization {show_key(name)}{hint}", mistake=Mistake.UNKNOWN_ORGANIZATION)
 
     def find_errors(self) -> Iterator[SettingError]:
         """Every mistake in `POLAR_SYNC`, where an access raises only the first that concerns it."""
@@ -120,7 +127,8 @@ def read_given() -> Mapping[str, object]:
         return given
     state = "missing" if given is None else describe_value(given)
     raise SettingError(
-        f'The setting {NAME} is {state}; it must be a dict with the key "ORGANIZATIONS".', mistake=Mistake.MISSING
+        f'The setting {NAME} is {state}; it must be a dict with the key "ORGANIZATIONS".',
+        mistake=Mistake.MISSING,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -24,9 +22,6 @@ class BenefitGrant(PolarModel):
     benefit_type = models.TextField(_("benefit type"), null=True)
     benefit_metadata = models.JSONField(_("benefit metadata"), null=True)
     properties = models.JSONField(_("properties"), null=True)
-
-    if TYPE_CHECKING:
-        customer_id: Any
 
     class Meta:
         verbose_name = _("benefit grant")

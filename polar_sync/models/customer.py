@@ -14,8 +14,6 @@ from polar_sync.payloads import load_canonical, project_key
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from polar_sync.models.benefit_grant import BenefitGrant
-    from polar_sync.models.meter import Meter
 
 _STATE_CHILDREN = ("subscriptions", "benefit_grants", "meters")
 
@@ -77,18 +75,15 @@ class Customer(PolarModel):
     synced_at = models.DateTimeField(
         _("synced at"), null=True, help_text=_("When anything of the customer's state last changed here.")
     )
+    scrubbed_at = models.DateTimeField(
+        _("scrubbed at"), null=True, help_text=_("When what tells of a person was removed after the deletion.")
+    )
     # Keys that the contract does not name, apart by where Polar shows them, so that neither leaks into the other.
     extra = models.TextField(_("further fields"), default="", blank=True, editable=False)
     state_extra = models.TextField(_("further fields of the state"), default="", blank=True, editable=False)
 
     all_objects = models.Manager.from_queryset(CustomerQuerySet)()
     objects = LivingManager()
-
-    if TYPE_CHECKING:
-        organization_id: Any
-        subscriptions: models.Manager[Subscription]
-        benefit_grants: models.Manager[BenefitGrant]
-        meters: models.Manager[Meter]
 
     class Meta:
         verbose_name = _("customer")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -26,9 +24,6 @@ class Meter(PolarModel):
     consumed_units = models.FloatField(_("consumed units"), null=True)
     credited_units = models.FloatField(_("credited units"), null=True)
     balance = models.FloatField(_("balance"), null=True)
-
-    if TYPE_CHECKING:
-        customer_id: Any
 
     class Meta:
         verbose_name = _("meter")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -31,9 +29,6 @@ class CustomerObservation(models.Model):
     # Not a foreign key: pruning old runs must not touch a row for every customer.
     seen_by_run = models.BigIntegerField(_("seen by run"), null=True)
     seen_in_pass = models.PositiveSmallIntegerField(_("seen in pass"), null=True)
-
-    if TYPE_CHECKING:
-        customer_id: Any
 
     class Meta:
         verbose_name = _("customer observation")

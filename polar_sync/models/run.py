@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -35,11 +33,15 @@ class SyncRun(models.Model):
     detail = models.TextField(_("detail"), blank=True, default="")
     is_mass_deletion_allowed = models.BooleanField(_("mass deletion allowed"), default=False)
     started_at = models.DateTimeField(_("started at"), db_default=Now())
-    heartbeat_at = models.DateTimeField(_("heartbeat at"), db_default=Now())
+    # Null once whoever worked on it has let go on purpose: the run may be continued at once.
+    heartbeat_at = models.DateTimeField(_("heartbeat at"), null=True, db_default=Now())
     waiting_until = models.DateTimeField(_("waiting until"), null=True)
     finished_at = models.DateTimeField(_("finished at"), null=True)
     pass_number = models.PositiveSmallIntegerField(_("pass"), default=1)
     began_at = models.DateTimeField(_("began at"), null=True)
+    # Of the first answer of the present pass; a page that is listed again does not change them.
+    pass_began_at = models.DateTimeField(_("pass began at"), null=True)
+    pass_total = models.PositiveBigIntegerField(_("total when the pass began"), null=True)
     created = models.PositiveBigIntegerField(_("created"), default=0)
     updated = models.PositiveBigIntegerField(_("updated"), default=0)
     unchanged = models.PositiveBigIntegerField(_("unchanged"), default=0)
@@ -48,11 +50,6 @@ class SyncRun(models.Model):
     failed = models.PositiveBigIntegerField(_("failed"), default=0)
     requests = models.PositiveBigIntegerField(_("requests"), default=0)
     throttled_seconds = models.FloatField(_("throttled seconds"), default=0.0)
-
-    if TYPE_CHECKING:
-        organization_id: Any
-        pages: models.Manager[SyncPage]
-        failures: models.Manager[SyncFailure]
 
     class Meta:
         verbose_name = _("sync run")
@@ -111,18 +108,13 @@ class SyncPage(models.Model):
     seen_newer = models.PositiveIntegerField(_("seen newer"), default=0)
     seen_unknown = models.PositiveIntegerField(_("seen unknown"), default=0)
 
-    if TYPE_CHECKING:
-        run_id: Any
-
     class Meta:
         verbose_name = _("sync page")
         verbose_name_plural = _("sync pages")
         constraints = (
             models.UniqueConstraint(fields=("run", "pass_number", "kind", "number"), name="polar_page_once"),
         )
-        indexes = (
-            models.Index(fields=("run", "id"), condition=models.Q(is_done=False), name="polar_page_open"),
-        )
+        indexes = (models.Index(fields=("run", "id"), condition=models.Q(is_done=False), name="polar_page_open"),)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pass_number}/{self.number}"
@@ -134,13 +126,12 @@ class SyncFailure(models.Model):
     run = models.ForeignKey(SyncRun, verbose_name=_("run"), on_delete=models.CASCADE, related_name="failures")
     customer_id = models.CharField(_("customer id"), max_length=100)
     reason = models.TextField(_("reason"))
+    pass_number = models.PositiveSmallIntegerField(_("last seen in pass"), default=1)
 
     class Meta:
         verbose_name = _("sync failure")
         verbose_name_plural = _("sync failures")
-        constraints = (
-            models.UniqueConstraint(fields=("run", "customer_id"), name="polar_failure_once"),
-        )
+        constraints = (models.UniqueConstraint(fields=("run", "customer_id"), name="polar_failure_once"),)
 
     def __str__(self) -> str:
         return f"{self.customer_id}: {self.reason}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -52,10 +52,6 @@ class Subscription(PolarModel):
 
     objects = SubscriptionQuerySet.as_manager()
 
-    if TYPE_CHECKING:
-        customer_id: Any
-        meters: models.Manager[SubscriptionMeter]
-
     class Meta:
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
@@ -89,9 +85,6 @@ class SubscriptionMeter(PolarModel):
     consumed_units = models.FloatField(_("consumed units"), null=True)
     credited_units = models.FloatField(_("credited units"), null=True)
     amount = models.BigIntegerField(_("amount"), null=True)
-
-    if TYPE_CHECKING:
-        subscription_id: Any
 
     class Meta:
         verbose_name = _("subscription meter")

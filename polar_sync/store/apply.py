@@ -53,17 +53,19 @@ def apply(
     `OrganizationMismatchError`, with nothing written, where Polar names another organization than this one.
     """
     folded = fold(observations)
-    _check_organization(folded, organization)
+    polar_id = _get_polar_id(organization, folded)
     using = router.db_for_write(Customer)
     with transaction.atomic(using=using):
-        parents.insert_missing(folded, organization=organization, using=using)
+        parents.insert_missing(folded, organization_id=polar_id, using=using)
         locked = _lock_and_plan(folded, using=using)
         result = _write(folded, locked, using=using, run_id=run_id, pass_number=pass_number)
         announce_changes(result.changes, organization=organization, using=using)
     return result
 
 
-def _check_organization(folded: Mapping[UUID, Folded], organization: Organization) -> None:
+def _get_polar_id(organization: Organization, folded: Mapping[UUID, Folded]) -> UUID:
+    if organization.polar_id is None:
+        raise OrganizationMismatchError(f"It is not known yet which Polar organization {organization.name!r} is.")
     for item in folded.values():
         named = item.own.organization_id if item.own else None
         if named is not None and named != organization.polar_id:
@@ -71,6 +73,7 @@ def _check_organization(folded: Mapping[UUID, Folded], organization: Organizatio
                 f"Customer {item.id} belongs to the Polar organization {named}, but {organization.name!r} is "
                 f"{organization.polar_id}. Nothing was written. Check which token POLAR_SYNC names for it."
             )
+    return organization.polar_id
 
 
 def _lock_and_plan(folded: Mapping[UUID, Folded], *, using: str) -> _Locked:
@@ -104,9 +107,7 @@ def _plan(folded: Mapping[UUID, Folded], before: Mapping[UUID, Sighting], *, usi
     _add_incoming(desired, stored, before, times, using=using)
     _drop_stray_meters(desired)
     for kind in child_rows.KINDS:
-        child_rows.compare(
-            kind, plan, desired=desired[kind.name], stored=stored[kind.name], customer_ids=states.keys()
-        )
+        child_rows.compare(kind, plan, desired=desired[kind.name], stored=stored[kind.name], customer_ids=states.keys())
     return _Locked(before, after, plan)
 
 
@@ -168,18 +169,22 @@ def _write(
     if touched - writes.keys():  # customers outside the batch that lost a child to one of it
         Customer.all_objects.using(using).filter(pk__in=touched - writes.keys()).update(synced_at=now)
     child_rows.write(locked.plan, using=using)
-    marks = {"seen_by_run": run_id, "seen_in_pass": pass_number} if run_id is not None else {}
-    marked = {key: replace(after, **marks) for key, after in locked.after.items()}
-    parents.write_sightings(marked, using=using)
+    parents.write_sightings(_mark(locked.after, run_id, pass_number), using=using)
     outcomes = {
         key: _get_outcome(folded[key], write, locked, is_touched=key in touched) for key, write in writes.items()
     }
     return ApplyResult(outcomes, tuple(changes), {key: locked.before[key] for key in writes})
 
 
-def _get_customer_changes(
-    writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]
-) -> Iterable[Change]:
+def _mark(
+    sightings: Mapping[UUID, Sighting], run_id: int | None, pass_number: int | None
+) -> Mapping[UUID, Sighting]:
+    if run_id is None:
+        return sightings
+    return {key: replace(item, seen_by_run=run_id, seen_in_pass=pass_number) for key, item in sightings.items()}
+
+
+def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]) -> Iterable[Change]:
     for key, write in writes.items():
         if not before[key].is_known:
             yield Change(ChangeKind.CREATED, "customer", key, key, None, write.row.payload)
@@ -200,8 +205,10 @@ def _get_outcome(item: Folded, write: CustomerWrite, locked: _Locked, *, is_touc
 
 def _is_repeated(item: Folded, before: Sighting) -> bool:
     """The same times again are no news, but neither are they out of date."""
-    return any((
-        item.own_at is not None and item.own_at == before.observed_at,
-        item.children_at is not None and item.children_at == before.state_observed_at,
-        item.absent_at is not None and item.absent_at == before.absent_at,
-    ))
+    return any(
+        (
+            item.own_at is not None and item.own_at == before.observed_at,
+            item.children_at is not None and item.children_at == before.state_observed_at,
+            item.absent_at is not None and item.absent_at == before.absent_at,
+        )
+    )

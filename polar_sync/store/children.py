@@ -115,9 +115,9 @@ def _read(filters: list[tuple[Kind, dict[str, Any]]], *, using: str) -> Stored:
     return stored
 
 
-def get_desired(kind: Kind, children: Mapping[UUID, Children], times: Mapping[UUID, datetime]) -> dict[
-    UUID, tuple[UUID, ChildPayload]
-]:
+def get_desired(
+    kind: Kind, children: Mapping[UUID, Children], times: Mapping[UUID, datetime]
+) -> dict[UUID, tuple[UUID, ChildPayload]]:
     """Each child id with its owner, over all states of a batch: of two that hold it, the later state's."""
     desired: dict[UUID, tuple[UUID, ChildPayload]] = {}
     for owner in sorted(children, key=times.__getitem__):
@@ -171,12 +171,14 @@ def write(plan: Plan, *, using: str) -> None:
 
 def _upsert(kind: Kind, children: Iterable[ChildPayload], *, using: str) -> None:
     rows: list[Any] = [
-        kind.model(**{
-            "id": child.id,
-            kind.parent: child.parent_id,
-            "payload": child.payload,
-            **kind.shape.project(child.payload),
-        })
+        kind.model(
+            **{
+                "id": child.id,
+                kind.parent: child.parent_id,
+                "payload": child.payload,
+                **kind.shape.project(child.payload),
+            }
+        )
         for child in sorted(children, key=lambda child: child.id)
     ]
     manager: Any = kind.model._default_manager  # noqa: SLF001 - Django's public name for it

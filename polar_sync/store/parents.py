@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from polar_sync.models import Customer, CustomerObservation, Organization
+from polar_sync.models import Customer, CustomerObservation
 from polar_sync.payloads import CUSTOMER, is_equal
 from polar_sync.payloads.objects import CustomerPayload
 from polar_sync.store.observations import Folded, is_due
 
-_COLUMNS = (*CUSTOMER.columns, "payload", "extra", "state_extra", "synced_at")
+_COLUMNS = (*CUSTOMER.columns, "payload", "extra", "state_extra", "synced_at", "scrubbed_at")
 _TIMES = ("observed_at", "extra_observed_at", "state_observed_at", "absent_at", "seen_by_run", "seen_in_pass")
 
 
@@ -44,7 +44,7 @@ class CustomerWrite:
     is_changed: bool = False
 
 
-def insert_missing(folded: Mapping[UUID, Folded], *, organization: Organization, using: str) -> None:
+def insert_missing(folded: Mapping[UUID, Folded], *, organization_id: UUID, using: str) -> None:
     """Insert unknown customers bare, in id order, so that first sightings can be locked like any other.
 
     One that was only found absent is not inserted: nothing is known of it.
@@ -54,7 +54,7 @@ def insert_missing(folded: Mapping[UUID, Folded], *, organization: Organization,
     missing = [key for key in told if key not in known]
     if not missing:
         return
-    rows = [Customer(id=key, organization_id=organization.polar_id) for key in missing]
+    rows = [Customer(id=key, organization_id=organization_id) for key in missing]
     Customer.all_objects.using(using).bulk_create(rows, ignore_conflicts=True)
     observations = [CustomerObservation(customer_id=key) for key in missing]
     CustomerObservation.objects.using(using).bulk_create(observations, ignore_conflicts=True)

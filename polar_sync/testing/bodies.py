@@ -73,9 +73,7 @@ def read_create(request: Request) -> dict[str, Any]:
     body = read_body(request)
     kind = body.get("type", "individual")
     if kind not in TYPES:
-        message = (
-            f"Input tag '{kind}' found using 'type' does not match any of the expected tags: 'individual', 'team'"
-        )
+        message = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: 'individual', 'team'"
         context = {"discriminator": "'type'", "tag": str(kind), "expected_tags": "'individual', 'team'"}
         raise refuse_request([make_detail("union_tag_invalid", ("body",), message, body, **context)])
     location: Location = ("body", kind)

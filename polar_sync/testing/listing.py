@@ -76,13 +76,9 @@ def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
     asked.organization_ids = [read_uuid(one) or one for one in values.get("organization_id", ())]
     asked.email = values["email"][-1] if "email" in values else None
     asked.query = values["query"][-1] if "query" in values else None
-    asked.metadata = {
-        hit[1]: found for name, found in values.items() if (hit := _METADATA.fullmatch(name)) is not None
-    }
+    asked.metadata = {hit[1]: found for name, found in values.items() if (hit := _METADATA.fullmatch(name)) is not None}
     if (asked.page - 1) * asked.limit > MAX_OFFSET:
-        raise RefusalError(
-            Answer(500, b"Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
-        )
+        raise RefusalError(Answer(500, b"Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")]))
     return asked
 
 

@@ -15,6 +15,8 @@ Location = tuple[str | int, ...]
 
 TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE_TEXTS = frozenset({"0", "false", "f", "no", "n", "off"})
+# Python refuses to read longer ones.
+MAX_DIGITS = 4_000
 MAX_NAME = 256
 MAX_METADATA_KEY = 40
 MAX_METADATA_TEXT = 500
@@ -85,7 +87,7 @@ def read_int(text: str) -> int | None:
     """The whole number in `text`, None where there is none."""
     stripped = text.strip()
     digits = stripped[1:] if stripped[:1] in {"+", "-"} else stripped
-    return int(stripped) if digits.isascii() and digits.isdigit() and len(digits) < 4_000 else None
+    return int(stripped) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
 
 
 def check_bool_text(text: str, *, location: Location) -> list[Detail]:
@@ -96,9 +98,7 @@ def check_bool_text(text: str, *, location: Location) -> list[Detail]:
     return [make_detail("bool_parsing", location, message, text)]
 
 
-def check_text(
-    value: Any, *, location: Location, max_length: int | None = None, min_length: int = 0
-) -> list[Detail]:
+def check_text(value: Any, *, location: Location, max_length: int | None = None, min_length: int = 0) -> list[Detail]:
     """Text of a limited length."""
     if not isinstance(value, str):
         return [make_detail("string_type", location, "Input should be a valid string", value)]
@@ -167,9 +167,7 @@ def check_metadata(value: Any, *, location: Location) -> list[Detail]:
 def _check_metadata_value(value: Any, *, location: Location) -> list[Detail]:
     if isinstance(value, bool | int | float):
         return []
-    text = check_text(
-        value, location=(*location, "constrained-str"), max_length=MAX_METADATA_TEXT, min_length=1
-    )
+    text = check_text(value, location=(*location, "constrained-str"), max_length=MAX_METADATA_TEXT, min_length=1)
     if not text:
         return []
     return text + [

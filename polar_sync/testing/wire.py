@@ -12,9 +12,7 @@ from urllib.parse import parse_qsl, unquote
 Detail = dict[str, Any]
 
 REALM = 'Bearer realm="polar"'
-INVALID_TOKEN = (
-    "The access token provided is expired, revoked, malformed, or invalid for other reasons."  # noqa: S105  a message
-)
+INVALID_TOKEN = "The access token provided is expired, revoked, malformed, or invalid for other reasons."  # noqa: S105  a message
 INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
 
 
@@ -101,9 +99,7 @@ def refuse_missing() -> RefusalError:
 
 def refuse_method(allowed: str) -> RefusalError:
     """405; Polar names the first method of the path only."""
-    return RefusalError(
-        answer_json({"detail": "Method Not Allowed"}, status=405, headers=[("Allow", allowed)])
-    )
+    return RefusalError(answer_json({"detail": "Method Not Allowed"}, status=405, headers=[("Allow", allowed)]))
 
 
 def refuse_unauthorized() -> RefusalError:

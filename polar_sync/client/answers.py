@@ -1,0 +1,143 @@
+"""What Polar answered, and the shapes that callers get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeGuard
+
+import requests
+
+from polar_sync.client.jsontext import parse_json
+from polar_sync.client.parameters import Query
+from polar_sync.exceptions import UnreadableAnswerError
+
+# The first digit of a status that says that the server did what was asked.
+SUCCESS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One operation of Polar's API, however often it is tried."""
+
+    method: str
+    path: str
+    query: Query = field(default_factory=list)
+    body: bytes | None = None
+    is_streamed: bool = False
+    is_balance: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether asking twice does nothing that asking once does not."""
+        return self.method == "GET"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer: `body` is decoded from its transfer and content encoding; `response` is still open when streamed."""
+
+    call: Call
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    as_of: datetime
+    response: requests.Response | None = field(default=None, repr=False)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What every `PolarError` about this answer carries."""
+        return {
+            "method": self.call.method,
+            "path": self.call.path,
+            "status": self.status,
+            "as_of": self.as_of,
+        }
+
+    def close(self) -> None:
+        """Close the response where it is still open."""
+        if self.response is not None:
+            self.response.close()
+
+
+class PolarObject(dict[str, Any]):
+    """An object as Polar sent it; `as_of` (aware, UTC) is when it was true, on Polar's clock."""
+
+    as_of: datetime
+
+    def __init__(self, value: Mapping[str, Any], *, as_of: datetime) -> None:
+        super().__init__(value)
+        self.as_of = as_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerPage:
+    """One page of a list: `items` are raw and not validated, `total_count` and `max_page` are Polar's own numbers."""
+
+    items: list[Any]
+    total_count: int
+    max_page: int
+    as_of: datetime
+
+
+def is_success(status: int) -> bool:
+    """Return whether the server says that it did what was asked: 2xx."""
+    return status // 100 == SUCCESS
+
+
+def read_object(answer: Answer) -> PolarObject:
+    """Return the body as an object, else raise UnreadableAnswerError."""
+    value = _read_json(answer)
+    if not isinstance(value, dict):
+        raise make_unreadable_error(answer, f"{_name_type(value)} where an object belongs")
+    return PolarObject(value, as_of=answer.as_of)
+
+
+def read_page(answer: Answer) -> CustomerPage:
+    """Return the body as a page, else raise UnreadableAnswerError; the items stay unvalidated."""
+    value = read_object(answer)
+    items, pagination = value.get("items"), value.get("pagination")
+    if not isinstance(items, list):
+        raise make_unreadable_error(answer, "no list of `items`")
+    counts = pagination if isinstance(pagination, dict) else {}
+    total_count, max_page = counts.get("total_count"), counts.get("max_page")
+    if not (_is_count(total_count) and _is_count(max_page)):
+        raise make_unreadable_error(answer, "no `pagination` with `total_count` and `max_page`")
+    return CustomerPage(items=items, total_count=total_count, max_page=max_page, as_of=answer.as_of)
+
+
+def read_balance(answer: Answer) -> PolarObject:
+    """Return the body as a balance, else raise UnreadableAnswerError."""
+    value = read_object(answer)
+    balance, currency = value.get("balance"), value.get("currency")
+    if not isinstance(balance, int) or isinstance(balance, bool) or not isinstance(currency, str):
+        raise make_unreadable_error(answer, "no `balance` in cents with a `currency`")
+    return value
+
+
+def make_unreadable_error(answer: Answer, reason: str) -> UnreadableAnswerError:
+    """Return the error that says what came instead of the answer; never quotes the body, which may be private."""
+    kind = answer.headers.get("Content-Type", "no content type")
+    return UnreadableAnswerError(
+        f"{answer.call.method} {answer.call.path}: status {answer.status}, but the answer cannot be used: "
+        f"{reason} ({kind}, {len(answer.body)} bytes). Check that the server is Polar's and not a proxy's page.",
+        **answer.context,
+    )
+
+
+def _read_json(answer: Answer) -> Any:
+    try:
+        return parse_json(answer.body)
+    except ValueError as error:
+        reason = str(error)
+    raise make_unreadable_error(answer, reason)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _name_type(value: object) -> str:
+    names = {list: "a list", str: "a text", bool: "a bool", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,156 @@
+"""From an answer that is not the one asked for to the error that says so.
+
+https://polar.sh/docs/api-reference/introduction; the bodies are those of a running server.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from polar_sync.client.answers import Answer, is_success
+from polar_sync.client.jsontext import parse_json
+from polar_sync.exceptions import (
+    AuthenticationError,
+    BalanceUnavailableError,
+    MissingScopeError,
+    NotFoundError,
+    PolarError,
+    RateLimitError,
+    RequestRefusedError,
+    RouteNotFoundError,
+    ServerError,
+    UnreadableAnswerError,
+    ValidationError,
+    VersionMismatchError,
+)
+
+DEFAULT_RETRY_AFTER = 1.0
+SCOPES = re.compile(r'\bscope="([^"]*)"')
+
+
+def make_error(answer: Answer, *, token_kind: str, version: str, retry_after: float | None = None) -> PolarError | None:
+    """Return the error of an answer, None for a success in the version asked for.
+
+    `token_kind` names the token, `retry_after` is the number of seconds that the answer asks to wait, None for none.
+    """
+    answered = answer.headers.get("Polar-Version", version)
+    # Of the answers that say something about a customer; others are what their status says in any version.
+    if answered != version and (is_success(answer.status) or answer.status == HTTPStatus.NOT_FOUND):
+        return _make_version_error(answer, asked=version, answered=answered)
+    if is_success(answer.status):
+        return None
+    return _make_failure(answer, token_kind=token_kind, version=version, retry_after=retry_after)
+
+
+def _make_failure(answer: Answer, *, token_kind: str, version: str, retry_after: float | None) -> PolarError:
+    body = _read_error_body(answer)
+    match answer.status:
+        case HTTPStatus.UNAUTHORIZED:
+            return _make(AuthenticationError, answer, body, _explain_authentication(token_kind))
+        case HTTPStatus.FORBIDDEN:
+            return _make_forbidden(answer, body, token_kind=token_kind)
+        case HTTPStatus.NOT_FOUND:
+            return _make_not_found(answer, body, version=version)
+        case HTTPStatus.UNPROCESSABLE_ENTITY:
+            return _make_validation(answer, body)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return _make_rate_limit(answer, body, retry_after=retry_after)
+        case _:
+            return _make_other(answer, body)
+
+
+def _read_error_body(answer: Answer) -> dict[str, Any]:
+    try:
+        body = parse_json(answer.body)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _make(error: type[PolarError], answer: Answer, body: dict[str, Any], message: str, **extra: Any) -> PolarError:
+    name = body.get("error")
+    return error(
+        f"{answer.call.method} {answer.call.path}: status {answer.status}: {message}.",
+        error=name if isinstance(name, str) else None,
+        **answer.context,
+        **extra,
+    )
+
+
+def _explain_authentication(token_kind: str) -> str:
+    return f"Polar does not accept the {token_kind}: wrong, expired, revoked, or of the other server. Make a new one"
+
+
+def _make_forbidden(answer: Answer, body: dict[str, Any], *, token_kind: str) -> PolarError:
+    challenge = answer.headers.get("WWW-Authenticate", "")
+    if body.get("error") != "insufficient_scope" and "insufficient_scope" not in challenge:
+        return _make(RequestRefusedError, answer, body, f"Polar forbids it{_quote(body)}")
+    found = SCOPES.search(challenge)
+    scopes = found.group(1).split() if found else []
+    wanted = " or ".join(scopes) if scopes else "one that Polar did not name"
+    message = f"the {token_kind} lacks a scope: {wanted}. Make a token that has it"
+    return _make(MissingScopeError, answer, body, message, scopes=scopes)
+
+
+def _make_not_found(answer: Answer, body: dict[str, Any], *, version: str) -> PolarError:
+    if body.get("error") == "ResourceNotFound":
+        return _make(NotFoundError, answer, body, "Polar has no such object, or not for this token")
+    if answer.call.is_balance and body.get("detail") == "Not Found":
+        message = "this Polar server no longer has the balance operation (removed in 2026)"
+        return _make(BalanceUnavailableError, answer, body, message)
+    message = (
+        f"no such route, or no API version {version}, on this server. Says nothing about any customer; "
+        "check the server and the version"
+    )
+    return _make(RouteNotFoundError, answer, body, message)
+
+
+def _make_rate_limit(answer: Answer, body: dict[str, Any], *, retry_after: float | None) -> PolarError:
+    retry_in = DEFAULT_RETRY_AFTER if retry_after is None else retry_after
+    message = f"over Polar's request limit; requests are taken again in {retry_in:.0f} s"
+    return _make(RateLimitError, answer, body, message, retry_in=retry_in)
+
+
+def _make_other(answer: Answer, body: dict[str, Any]) -> PolarError:
+    match str(answer.status)[0]:
+        case "3":
+            return _make(RouteNotFoundError, answer, body, _explain_redirect(answer))
+        case "4":
+            return _make(RequestRefusedError, answer, body, f"Polar refused the request{_quote(body)}")
+        case "5":
+            return _make(ServerError, answer, body, "Polar's server failed; try again later")
+        case _:
+            return _make(
+                UnreadableAnswerError, answer, body, "HTTP has no such status; check that the server is Polar's"
+            )
+
+
+def _make_validation(answer: Answer, body: dict[str, Any]) -> PolarError:
+    detail = body.get("detail")
+    fields = [each for each in detail if isinstance(each, dict)] if isinstance(detail, list) else []
+    # `input` stays out of the message: it is the caller's own, often personal, data.
+    causes = "; ".join(f"{_format_location(each.get('loc'))}: {each.get('msg')}" for each in fields)
+    message = f"Polar refused the values{': ' + causes if causes else _quote(body)}"
+    return _make(ValidationError, answer, body, message.rstrip("."), fields=fields)
+
+
+def _format_location(location: object) -> str:
+    return ".".join(str(part) for part in location) if isinstance(location, list) else "(somewhere)"
+
+
+def _make_version_error(answer: Answer, *, asked: str, answered: str) -> PolarError:
+    message = f"asked for API version {asked}, answered in {answered!r}; ask for a version that the server has"
+    return _make(VersionMismatchError, answer, {}, message)
+
+
+def _explain_redirect(answer: Answer) -> str:
+    # The query may hold what was searched for, and nobody needs it to see the mistake.
+    target = answer.headers.get("Location", "nowhere").partition("?")[0]
+    return f"redirected to {target}, which is not followed with a token. Check the server's address"
+
+
+def _quote(body: dict[str, Any]) -> str:
+    detail = body.get("detail", body.get("error_description"))
+    return f": {detail}".rstrip(".") if isinstance(detail, str) else ""

@@ -1,0 +1,21 @@
+"""The client of an organization."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from polar_sync.client.base import BaseClient, ClientOptions
+from polar_sync.client.customers import Customers
+
+
+class PolarClient(BaseClient):
+    """Asks Polar with an organization access token: `client.customers.get_state(id)`.
+
+    The options are those of `BaseClient`. https://polar.sh/docs/api-reference/introduction
+    """
+
+    kind = "access token"
+
+    def __init__(self, access_token: str, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(access_token, **options)
+        self.customers = Customers(self._transport)

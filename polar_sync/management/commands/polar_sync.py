@@ -1,0 +1,181 @@
+"""`manage.py polar_sync`: mirror the organizations of the settings, now."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import ArgumentParser
+from enum import IntEnum
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from polar_sync import sync, tasks
+from polar_sync.conf import OrganizationSettings, settings
+from polar_sync.exceptions import ConfigurationError, PolarSyncError, RunActiveError
+from polar_sync.management.reports import (
+    BarReport,
+    LineReport,
+    Report,
+    SilentReport,
+    describe_run,
+    summarize_run,
+)
+from polar_sync.models import SyncRun
+
+
+class Exit(IntEnum):
+    """What the command exits with: the worst over the organizations."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    MISCONFIGURED = 2
+    REFUSED = 3
+    INTERRUPTED = 130
+
+
+# From best to worst, where several organizations came to different ends.
+_SEVERITY = (Exit.SUCCEEDED, Exit.REFUSED, Exit.FAILED, Exit.MISCONFIGURED)
+
+
+class Command(BaseCommand):
+    help = (
+        "Mirror Polar organizations into this database. Exits with 0 when all succeeded, 1 when one is partial or "
+        "failed, 2 on a configuration error, 3 when another run is active."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--organization", metavar="NAME", help="only this one of POLAR_SYNC['ORGANIZATIONS']")
+        one = parser.add_mutually_exclusive_group()
+        one.add_argument("--customer", metavar="ID", help="only the customer with this Polar id")
+        one.add_argument("--external-id", metavar="X", help="only the customer with this external id of yours")
+        parser.add_argument("--queue", action="store_true", help="hand the work to Celery and return")
+        parser.add_argument(
+            "--allow-mass-deletion",
+            action="store_true",
+            help="mark customers deleted that Polar says are, however many and even if it lists none",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON line an organization")
+
+    def handle(self, **options: Any) -> None:
+        try:
+            organizations = self._get_organizations(options["organization"])
+            exits = [self._sync(organization, options) for organization in organizations]
+        except ConfigurationError as error:
+            raise CommandError(str(error), returncode=Exit.MISCONFIGURED) from None
+        worst = max(exits, key=_SEVERITY.index)
+        if worst is not Exit.SUCCEEDED:
+            sys.exit(worst)
+
+    def _get_organizations(self, name: str | None) -> list[OrganizationSettings]:
+        if name is not None:
+            return [settings.get_organization(name)]
+        organizations = list(settings.organizations.values())
+        if not organizations:
+            raise ConfigurationError('POLAR_SYNC["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
+        return organizations
+
+    def _sync(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
+        if options["customer"] or options["external_id"]:
+            return self._refresh(organization, options)
+        if options["queue"]:
+            return self._queue(organization, options)
+        return self._run(organization, options)
+
+    def _run(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
+        started = time.monotonic()
+        try:
+            run = sync.begin_run(organization, is_mass_deletion_allowed=options["allow_mass_deletion"])
+        except RunActiveError as error:
+            return self._refuse(organization, error, options)
+        report = self._open_report(organization, options)
+        try:
+            with sync.connect(organization) as connection:
+                sync.work_in_foreground(run, connection, on_progress=report.update)
+        except KeyboardInterrupt:
+            report.close()
+            self.stderr.write(
+                f"Interrupted. Run {run.pk} of {organization.name} is kept where it is; the next "
+                "`manage.py polar_sync` continues it."
+            )
+            sys.exit(Exit.INTERRUPTED)
+        finally:
+            report.close()
+        self._print_run(run, options, seconds=time.monotonic() - started)
+        return Exit.SUCCEEDED if run.status == SyncRun.Status.SUCCEEDED else Exit.FAILED
+
+    def _open_report(self, organization: OrganizationSettings, options: dict[str, Any]) -> Report:
+        if options["json"]:
+            return SilentReport()
+        if self.stderr.isatty():
+            return BarReport(sys.stderr, name=organization.name)
+        return LineReport(sys.stderr, name=organization.name)
+
+    def _print_run(self, run: SyncRun, options: dict[str, Any], *, seconds: float) -> None:
+        if options["json"]:
+            self._print_json(describe_run(run, seconds=seconds))
+        else:
+            self.stdout.write(summarize_run(run, seconds=seconds))
+
+    def _refuse(self, organization: OrganizationSettings, error: RunActiveError, options: dict[str, Any]) -> Exit:
+        if options["json"]:
+            self._print_json(
+                {
+                    "organization": organization.name,
+                    "run": error.run_id,
+                    "status": "refused",
+                    "reason": "run_active",
+                    "detail": str(error),
+                }
+            )
+        else:
+            self.stderr.write(str(error))
+        return Exit.REFUSED
+
+    def _queue(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
+        tasks.sync_organization.delay(organization.name, is_mass_deletion_allowed=options["allow_mass_deletion"])
+        if options["json"]:
+            self._print_json({"organization": organization.name, "run": None, "status": "queued", "reason": ""})
+        else:
+            self.stdout.write(f"{organization.name}: handed to Celery.")
+        return Exit.SUCCEEDED
+
+    def _refresh(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
+        which = options["customer"] or options["external_id"]
+        try:
+            outcome = self._refresh_one(organization, options)
+        except ConfigurationError:
+            raise
+        except (PolarSyncError, DatabaseError) as error:
+            outcome = "failed"
+            reason = str(error)
+        else:
+            reason = ""
+        if options["json"]:
+            line = {"organization": organization.name, "customer": which, "status": outcome, "reason": reason}
+            self._print_json(line)
+        else:
+            self.stdout.write(f"{organization.name}: customer {which} {outcome}" + (f": {reason}" if reason else "."))
+        return Exit.FAILED if outcome == "failed" else Exit.SUCCEEDED
+
+    def _refresh_one(self, organization: OrganizationSettings, options: dict[str, Any]) -> str:
+        if options["queue"] and options["customer"]:
+            tasks.refresh_customer.delay(organization.name, str(_read_id(options["customer"])))
+            return "queued"
+        with sync.connect(organization) as connection:
+            if options["customer"]:
+                return sync.refresh_customer(organization, _read_id(options["customer"]), connection)
+            return ", ".join(sync.refresh_external(organization, options["external_id"], connection))
+
+    def _print_json(self, line: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(line, ensure_ascii=True))
+
+
+def _read_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ConfigurationError(f"--customer takes a Polar id (a UUID), not {text!r}. See --external-id.") from None

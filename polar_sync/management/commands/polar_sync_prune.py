@@ -1,0 +1,26 @@
+"""`manage.py polar_sync_prune`: forget old runs and, if the settings say so, deleted customers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from polar_sync.exceptions import ConfigurationError
+from polar_sync.store.pruning import prune_customers, prune_runs
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove the records of runs older than KEEP_RUNS_DAYS, and scrub or delete customers who were deleted on Polar "
+        "longer than DELETED_CUSTOMERS_AFTER_DAYS ago, as DELETED_CUSTOMERS says (keep, scrub, delete)."
+    )
+
+    def handle(self, **options: Any) -> None:
+        del options
+        try:
+            runs = prune_runs()
+            action, customers = prune_customers()
+        except ConfigurationError as error:
+            raise CommandError(str(error), returncode=2) from None
+        self.stdout.write(f"{runs} runs removed; deleted customers: {action}, {customers} of them now.")

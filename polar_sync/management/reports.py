@@ -1,0 +1,107 @@
+"""How a run is shown while it goes and when it has ended: a bar on a terminal, quiet lines elsewhere, JSON on request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol, TextIO
+
+from django.db.models import Max
+from tqdm import tqdm
+
+from polar_sync.models import SyncRun
+from polar_sync.models.run import OUTCOMES
+
+_MAX_FAILURES = 1_000
+"""Failures listed in one JSON line; the run's own record holds all."""
+_QUIET_SECONDS = 30.0
+
+
+class Report(Protocol):
+    """Hears of a run after each page."""
+
+    def update(self, run: SyncRun) -> None:
+        """Show how far it is."""
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+
+
+class BarReport:
+    """A progress bar: customers, rate, time left, throttled time."""
+
+    def __init__(self, stream: TextIO, *, name: str) -> None:
+        self._bar: tqdm[Any] = tqdm(desc=name, unit=" customers", file=stream, dynamic_ncols=True)
+
+    def update(self, run: SyncRun) -> None:
+        """Move the bar."""
+        self._bar.total = _get_total(run)
+        if run.throttled_seconds >= 1:
+            self._bar.set_postfix_str(f"throttled {run.throttled_seconds:.0f} s", refresh=False)
+        self._bar.update(run.listed - self._bar.n)
+
+    def close(self) -> None:
+        """Keep the bar's last state on the screen."""
+        self._bar.close()
+
+
+class LineReport:
+    """A line now and then, for logs."""
+
+    def __init__(self, stream: TextIO, *, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._shown_at = time.monotonic()
+
+    def update(self, run: SyncRun) -> None:
+        """Write a line if the last one is a while ago."""
+        if time.monotonic() - self._shown_at >= _QUIET_SECONDS:
+            self._shown_at = time.monotonic()
+            total = _get_total(run)
+            self._stream.write(f"{self._name}: {run.listed} of {total if total is not None else '?'} customers\n")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class SilentReport:
+    """Says nothing: the JSON line at the end says all."""
+
+    def update(self, run: SyncRun) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def _get_total(run: SyncRun) -> int | None:
+    total: int | None = run.pages.aggregate(total=Max("total_count"))["total"]
+    return None if total is None else max(total, run.listed)
+
+
+def describe_run(run: SyncRun, *, seconds: float) -> dict[str, Any]:
+    """The JSON line of one organization. `seconds` and `throttled_seconds` are what they say."""
+    return {
+        "organization": run.organization.name,
+        "run": run.pk,
+        "status": run.status,
+        "reason": run.reason,
+        "detail": run.detail,
+        "listed": run.listed,
+        **{outcome: getattr(run, outcome) for outcome in OUTCOMES},
+        "requests": run.requests,
+        "throttled_seconds": round(run.throttled_seconds, 3),
+        "seconds": round(seconds, 3),
+        "failures": [
+            {"id": customer_id, "reason": reason}
+            for customer_id, reason in run.failures.order_by("pk").values_list("customer_id", "reason")[:_MAX_FAILURES]
+        ],
+    }
+
+
+def summarize_run(run: SyncRun, *, seconds: float) -> str:
+    """The same for a person."""
+    counts = ", ".join(f"{getattr(run, outcome)} {outcome}" for outcome in OUTCOMES if getattr(run, outcome))
+    text = f"{run.organization.name}: run {run.pk} {run.status}"
+    if run.reason:
+        text += f" ({run.reason}: {run.detail})"
+    text += f"; {run.listed} customers" + (f": {counts}" if counts else "")
+    return f"{text}; {run.requests} requests, {seconds:.1f} s, {run.throttled_seconds:.1f} s of them throttled."

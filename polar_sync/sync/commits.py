@@ -1,0 +1,140 @@
+"""What was gathered for a page, written with its counts in one transaction that only the lease's holder can end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import router, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from polar_sync.models import SyncFailure, SyncPage, SyncRun
+from polar_sync.models.run import OUTCOMES
+from polar_sync.store import ApplyResult, apply
+from polar_sync.sync.leases import finish_page, save_page
+from polar_sync.sync.pages import Gathered
+from polar_sync.sync.runs import open_following_pages
+
+
+def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, usage: tuple[int, float]) -> int:
+    """Write what arrived; the page is done if all of it did. Returns how many further pages that opened.
+
+    Raises `LeaseLostError`, with nothing written, where the page is no longer ours.
+    """
+    with transaction.atomic(using=router.db_for_write(SyncRun)):
+        result = _apply(run, page, gathered)
+        failed = _record_failures(run, page, gathered.failures)
+        outcomes = _count_outcomes(run, result, gathered.failures)
+        outcomes["failed"] = len(failed.new_in_run)
+        counts = _count_seen(run, page, gathered, result)
+        counts["seen"] += len(failed.new_in_pass - _get_mirrored(result))
+        opened = _open_pages(run, page, gathered)
+        _save(page, gathered, counts)
+        _add_to_run(run, outcomes, usage)
+    return opened
+
+
+def _apply(run: SyncRun, page: SyncPage, gathered: Gathered) -> ApplyResult:
+    return apply(gathered.get_arrived(), organization=run.organization, run_id=run.pk, pass_number=page.pass_number)
+
+
+class _Failed(NamedTuple):
+    """Which of a page's failures are new to the run, and which to its pass."""
+
+    new_in_run: set[str]
+    new_in_pass: set[str]
+
+
+def _record_failures(run: SyncRun, page: SyncPage, failures: Mapping[str, str]) -> _Failed:
+    if not failures:
+        return _Failed(set(), set())
+    rows = SyncFailure.objects.filter(run=run, customer_id__in=failures)
+    known = dict(rows.values_list("customer_id", "pass_number"))
+    new_in_run = failures.keys() - known.keys()
+    SyncFailure.objects.bulk_create(
+        SyncFailure(run=run, customer_id=key, reason=failures[key], pass_number=page.pass_number)
+        for key in sorted(new_in_run)
+    )
+    new_in_pass = {key for key in failures if known.get(key) != page.pass_number}
+    rows.update(pass_number=page.pass_number)
+    return _Failed(new_in_run, new_in_pass)
+
+
+def _get_mirrored(result: ApplyResult) -> set[str]:
+    return {str(key) for key in result.outcomes}
+
+
+def _count_outcomes(run: SyncRun, result: ApplyResult, failures: Mapping[str, str]) -> Counter[str]:
+    """Each customer once a run, and one that failed not also as what became of its fields."""
+    return Counter(
+        outcome.value
+        for key, outcome in result.outcomes.items()
+        if result.sightings[key].seen_by_run != run.pk and str(key) not in failures
+    )
+
+
+def _count_seen(run: SyncRun, page: SyncPage, gathered: Gathered, result: ApplyResult) -> Counter[str]:
+    """Distinct customers of the pass that this page is the first to see, and what they say about its completeness."""
+    counts: Counter[str] = Counter()
+    for key, before in result.sightings.items():
+        if before.seen_by_run == run.pk and before.seen_in_pass == page.pass_number:
+            continue
+        counts["seen"] += 1
+        created_at = _get_created_at(gathered, key)
+        counts["seen_newer"] += _is_later(created_at, run.pass_began_at)
+        counts["seen_unknown"] += not before.is_known and not _is_later(created_at, run.began_at)
+    return counts
+
+
+def _get_created_at(gathered: Gathered, key: UUID) -> datetime | None:
+    for observation in gathered.observations.get(key, ()):
+        if observation.customer is not None:
+            return observation.customer.created_at
+    return None
+
+
+def _is_later(time: datetime | None, other: datetime | None) -> bool:
+    return time is not None and other is not None and time > other
+
+
+def _open_pages(run: SyncRun, page: SyncPage, gathered: Gathered) -> int:
+    """Page 1 opens all that its answer tells of; a later answer those by which the list has grown since."""
+    if gathered.answer is None or page.kind != SyncPage.Kind.LIST:
+        return 0
+    if page.number > 1 and gathered.answer.max_page <= _get_last_number(run, page):
+        return 0
+    return open_following_pages(run, max_page=gathered.answer.max_page)
+
+
+def _get_last_number(run: SyncRun, page: SyncPage) -> int:
+    pages = SyncPage.objects.filter(run=run, kind=page.kind, pass_number=page.pass_number)
+    return pages.order_by("-number").values_list("number", flat=True)[0]
+
+
+def _save(page: SyncPage, gathered: Gathered, counts: Counter[str]) -> None:
+    fields: dict[str, Any] = {name: F(name) + number for name, number in counts.items()}
+    if gathered.answer is not None:
+        fields |= {
+            "total_count": gathered.answer.total_count,
+            "max_page": gathered.answer.max_page,
+            "listed_at": gathered.answer.as_of,
+        }
+    if gathered.is_complete:
+        finish_page(page, **fields)
+    elif fields:
+        save_page(page, **fields)
+
+
+def _add_to_run(run: SyncRun, outcomes: Counter[str], usage: tuple[int, float]) -> None:
+    requests, seconds = usage
+    SyncRun.objects.filter(pk=run.pk).update(
+        heartbeat_at=Now(),
+        waiting_until=None,
+        requests=F("requests") + requests,
+        throttled_seconds=F("throttled_seconds") + seconds,
+        **{name: F(name) + outcomes[name] for name in OUTCOMES},
+    )

@@ -1,0 +1,57 @@
+"""Whether a pass over a moving list saw everybody, and who of the mirror it did not see.
+
+https://polar.sh/docs/api-reference/customers/list pages by offset over a changing set: a deletion moves every later
+customer up by one, and one of them is on no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from polar_sync.models import Customer, SyncPage, SyncRun
+
+MAX_PASSES = 3
+CONFIRM_SIZE = 100
+
+
+def is_complete(run: SyncRun) -> bool:
+    """Whether the run's present pass, all of whose pages are done, saw every customer there was when it began.
+
+    The counts prove it where the distinct customers seen equal the last answer's total, and that equals the first
+    answer's plus those seen that are newer than it: then all that the first answer counted were seen. A deletion in
+    between spoils the proof. The pass is taken for complete nevertheless if it found nobody who is older than the run
+    and was not known before the pass, as a skipped customer would have to be skipped in each pass.
+    """
+    pages = list(
+        SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST, pass_number=run.pass_number).order_by("number")
+    )
+    return _is_proven(pages, first=run.pass_total or 0) or not any(page.seen_unknown for page in pages)
+
+
+def _is_proven(pages: list[SyncPage], *, first: int) -> bool:
+    """Every total must lie between the first and the last: answers of one second cannot be told apart by time."""
+    answers = sorted((page.listed_at, page.number, page.total_count or 0) for page in pages if page.listed_at)
+    totals = [total for _, _, total in answers]
+    last = totals[-1] if totals else 0
+    seen, newer = sum(page.seen for page in pages), sum(page.seen_newer for page in pages)
+    return seen == last == first + newer and all(first <= total <= last for total in totals)
+
+
+def get_unseen(run: SyncRun) -> QuerySet[Customer]:
+    """Living customers of the mirror that the run has not seen, and nobody else since it began."""
+    customers: QuerySet[Customer] = Customer.objects.filter(organization=run.organization)
+    unseen = customers.filter(Q(observation__seen_by_run=None) | ~Q(observation__seen_by_run=run.pk))
+    if run.began_at is not None:
+        unseen = unseen.exclude(created_at__gt=run.began_at)
+    return unseen
+
+
+def batch_ids(customers: QuerySet[Customer]) -> Iterator[list[str]]:
+    """Their ids as text, so many as one confirmation page takes."""
+    ids: Iterator[UUID] = customers.order_by("pk").values_list("pk", flat=True).iterator()
+    while some := list(islice(ids, CONFIRM_SIZE)):
+        yield [str(customer_id) for customer_id in some]

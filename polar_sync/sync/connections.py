@@ -1,0 +1,112 @@
+"""One client and one pool of fetch threads for each organization of the settings, kept for the life of the process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from polar_sync.client import PolarClient, RequestBudget
+from polar_sync.conf import OrganizationSettings, settings
+from polar_sync.states import PerCustomerSource, StateSource
+
+WORKER_PATIENCE = 5.0
+"""Seconds that a Celery worker waits for the budget in place; beyond, the work goes back to the broker."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A client with its threads, and what it has used since that was last asked."""
+
+    client: PolarClient
+    executor: ThreadPoolExecutor
+    source: StateSource
+    organization_id: str | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _taken_requests: int = 0
+    _taken_seconds: float = 0.0
+
+    def take_usage(self) -> tuple[int, float]:
+        """Requests and throttled seconds since the last call; each is handed out once, whoever asks."""
+        with self._lock:
+            usage = self.client.usage
+            requests = usage.requests - self._taken_requests
+            seconds = usage.throttled_seconds - self._taken_seconds
+            self._taken_requests, self._taken_seconds = usage.requests, usage.throttled_seconds
+        return requests, seconds
+
+    def close(self) -> None:
+        """Wake and end the threads, close the sockets."""
+        self.client.close()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(organization: OrganizationSettings, *, max_wait: float | None = None) -> Connection:
+    """A new connection as the settings say; the caller closes it. `max_wait` is in seconds, None waits for ever."""
+    budget = RequestBudget(
+        organization=organization.name,
+        requests_per_minute=organization.requests_per_minute,
+        storage=settings.throttle_storage,
+        max_wait=max_wait,
+    )
+    client = PolarClient(
+        access_token=organization.access_token,
+        server=organization.server,
+        budget=budget,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+    )
+    concurrency = settings.concurrency
+    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="polar_sync")
+    return Connection(
+        client=client,
+        executor=executor,
+        source=PerCustomerSource(client, executor, concurrency),
+        organization_id=str(organization.organization_id) if organization.organization_id else None,
+    )
+
+
+_kept: dict[tuple[int, str], tuple[object, Connection]] = {}
+_kept_lock = threading.Lock()
+
+
+def get_worker_connection(organization: OrganizationSettings) -> Connection:
+    """The connection that this process keeps for an organization, renewed when its settings change.
+
+    Never one that was made before a fork: its threads are not there, and its sockets are another's.
+    """
+    key = (os.getpid(), organization.name)
+    wanted = (
+        organization,
+        settings.throttle_storage,
+        settings.concurrency,
+        settings.connect_timeout,
+        settings.read_timeout,
+    )
+    with _kept_lock:
+        held = _kept.get(key)
+        if held is not None and held[0] == wanted:
+            return held[1]
+        if held is not None:
+            held[1].close()
+        connection = connect(organization, max_wait=WORKER_PATIENCE)
+        _kept[key] = (wanted, connection)
+        return connection
+
+
+def close_worker_connections() -> None:
+    """Close what this process keeps."""
+    with _kept_lock:
+        for key in [key for key in _kept if key[0] == os.getpid()]:
+            _kept.pop(key)[1].close()

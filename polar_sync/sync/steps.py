@@ -1,0 +1,155 @@
+"""One step of a run: claim a page, do it, move the run on. The same step serves the command and Celery."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum
+
+from polar_sync.client import CustomerPage
+from polar_sync.exceptions import (
+    AuthenticationError,
+    BudgetError,
+    BudgetWaitError,
+    ConfigurationError,
+    MissingScopeError,
+    NotFoundError,
+    OrganizationMismatchError,
+    PolarError,
+    PolarSyncError,
+    RateLimitError,
+    RouteNotFoundError,
+)
+from polar_sync.models import SyncPage, SyncRun
+from polar_sync.sync.binding import bind_organization
+from polar_sync.sync.commits import commit_page
+from polar_sync.sync.connections import Connection
+from polar_sync.sync.leases import LeaseLostError, claim_page, count_live_leases, release_page
+from polar_sync.sync.pages import MAX_CLAIMS, Gathered, describe_failure, fetch_states, list_page, read_confirmation
+from polar_sync.sync.phases import advance_run
+from polar_sync.sync.runs import finish_run, note_usage, note_wait
+
+logger = logging.getLogger(__name__)
+
+_MAX_CRASHES = 10
+"""Claims of one page after which its run fails: whoever takes it dies of it."""
+_RETRY_SECONDS = 5.0
+
+
+class Progress(Enum):
+    """What a step came to: the page is done, the run waits, nothing is open for us, or the run has ended."""
+
+    DONE = "done"
+    WAITING = "waiting"
+    IDLE = "idle"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`wait` is in seconds, for `WAITING`; `opened` counts pages that are now there to be claimed by others too."""
+
+    progress: Progress
+    wait: float = 0.0
+    opened: int = 0
+
+
+def take_step(run_id: int, connection: Connection, *, max_workers: int | None = None) -> Step:
+    """Do the next page of a run, or move the run on where none is open. Joins no transaction: it asks Polar.
+
+    With `max_workers`, a step beyond that many pages under way is not taken.
+    """
+    if max_workers is not None and count_live_leases(run_id) >= max_workers:
+        return Step(Progress.IDLE)
+    page = claim_page(run_id)
+    if page is None:
+        return _move_on(run_id)
+    run = SyncRun.objects.select_related("organization").get(pk=run_id)
+    if page.claims > _MAX_CRASHES:
+        detail = f"Page {page.number} was claimed {page.claims} times and never finished."
+        finish_run(run_id, SyncRun.Status.FAILED, reason="page_failed", detail=detail)
+        return Step(Progress.ENDED)
+    try:
+        return _work(run, page, connection)
+    except LeaseLostError:
+        logger.warning("Page %s of run %s was lost to another worker or the run's end", page, run_id)
+        return _move_on(run_id)
+    except BaseException:
+        release_page(page, is_counted=True)
+        raise
+    finally:
+        note_usage(run_id, connection.take_usage())
+
+
+def _move_on(run_id: int) -> Step:
+    opened = advance_run(run_id)
+    if opened:
+        return Step(Progress.DONE, opened=opened)
+    is_running = SyncRun.objects.filter(pk=run_id, status=SyncRun.Status.RUNNING).exists()
+    return Step(Progress.IDLE if is_running else Progress.ENDED)
+
+
+def _work(run: SyncRun, page: SyncPage, connection: Connection) -> Step:
+    try:
+        gathered = _gather(run, page, connection)
+    except PolarSyncError as error:
+        return _stop(run, page, error, is_fatal=_is_fatal(error, page))
+    opened = commit_page(run, page, gathered, usage=connection.take_usage())
+    if gathered.obstacle is not None:
+        return _stop(run, page, gathered.obstacle, is_fatal=gathered.obstacle.permanent)
+    return Step(Progress.DONE, opened=opened + advance_run(run.pk))
+
+
+def _gather(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
+    if page.kind == SyncPage.Kind.CONFIRM:
+        gathered = read_confirmation(run, page)
+    else:
+        gathered = list_page(run, page, connection)
+        if gathered.answer is not None:
+            bind_organization(run.organization, gathered.answer.items, expected=connection.organization_id)
+            _note_first_answer(run, gathered.answer)
+    fetch_states(page, gathered, connection)
+    return gathered
+
+
+def _note_first_answer(run: SyncRun, answer: CustomerPage) -> None:
+    if run.pass_began_at is not None:
+        return
+    run.pass_began_at, run.pass_total = answer.as_of, answer.total_count
+    run.began_at = run.began_at or answer.as_of
+    run.save(update_fields=["began_at", "pass_began_at", "pass_total"])
+
+
+def _is_fatal(error: PolarSyncError, page: SyncPage) -> bool:
+    """Whether the listing itself cannot be had: a person must act, or it has been tried often enough."""
+    if isinstance(error, BudgetError | RateLimitError):
+        return False
+    return error.permanent or page.claims >= MAX_CLAIMS
+
+
+def _stop(run: SyncRun, page: SyncPage, error: PolarSyncError, *, is_fatal: bool) -> Step:
+    """End the run, or leave the page to whoever comes next; a wait for the budget is not the page's fault."""
+    if is_fatal:
+        finish_run(run.pk, SyncRun.Status.FAILED, reason=_get_reason(error), detail=describe_failure(error))
+        return Step(Progress.ENDED)
+    is_waiting = isinstance(error, BudgetError | RateLimitError)
+    wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * page.claims
+    note_wait(run.pk, wait)
+    release_page(page, is_counted=not is_waiting)
+    logger.info("Page %s of run %s is tried again in %.0f s: %s", page, run.pk, wait, error)
+    return Step(Progress.WAITING, wait=wait)
+
+
+_REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
+    (OrganizationMismatchError, "organization_mismatch"),
+    (ConfigurationError, "configuration"),
+    (AuthenticationError, "authentication"),
+    (MissingScopeError, "missing_scope"),
+    (RouteNotFoundError, "route_not_found"),
+    (NotFoundError, "route_not_found"),
+    (PolarError, "polar_error"),
+)
+
+
+def _get_reason(error: PolarSyncError) -> str:
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "error")

@@ -1,0 +1,61 @@
+"""Serve a fake Polar organization: `python -m polar_sync.testing --customers 1000 --seed 1 --port 8765`.
+
+The first line of the output is JSON: `url`, `access_token`, `organization_id`, `customers`. Ctrl-C or SIGTERM ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from polar_sync.testing.app import FakePolar
+from polar_sync.testing.faults import Fault
+from polar_sync.testing.server import FakePolarServer
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m polar_sync.testing", description="A fake Polar server with made-up customers."
+    )
+    parser.add_argument("--customers", type=int, default=100, help="how many (default 100)")
+    parser.add_argument("--seed", default="1", help="the same seed gives the same customers (default 1)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--rate-limit", type=int, help="requests a minute, 429 beyond them (default: no limit)")
+    parser.add_argument("--latency", type=float, help="seconds that every answer takes longer")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal says stop."""
+    given = build_parser().parse_args(arguments)
+    polar = FakePolar.generate(seed=given.seed, customers=given.customers, rate_limit=given.rate_limit)
+    if given.latency:
+        polar.faults.add(Fault(kind="latency", seconds=given.latency, times=None))
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with FakePolarServer(polar, host=given.host, port=given.port) as server:
+        sys.stdout.write(json.dumps(describe(server)) + "\n")
+        sys.stdout.flush()
+        stopping.wait()
+    return 0
+
+
+def describe(server: FakePolarServer) -> dict[str, str | int]:
+    """What a client needs to know."""
+    return {
+        "url": server.url,
+        "access_token": server.polar.access_token,
+        "organization_id": server.polar.organization_id,
+        "customers": len(server.polar.customers),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

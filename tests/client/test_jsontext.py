@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polar_sync.client.jsontext import parse_json
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(value=VALUES)
+def test_any_value_is_read_as_it_was_written(value: Any) -> None:
+    found = parse_json(json.dumps(value).encode())
+    # Not the values alone: True equals 1, and 1.0 equals 1.
+    assert json.dumps(found) == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (rb'"\ud800 \u0000"', "\ud800 \x00"),
+        (b"1e308", 1e308),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+        ('"\U0001f600é"'.encode(), "\U0001f600é"),
+    ],
+)
+def test_hostile_but_legal_text_is_read(text: bytes, value: Any) -> None:
+    assert parse_json(text) == value
+
+
+def test_negative_zero_keeps_its_sign() -> None:
+    assert str(parse_json(b"-0.0")) == "-0.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "no valid JSON"),
+        (b'{"a": ', "no valid JSON"),
+        (b"{} {}", "no valid JSON"),
+        (b"<html></html>", "no valid JSON"),
+        (b"\xef\xbb\xbf{}", "no valid JSON"),
+        (b'"caf\xe9"', "no valid UTF-8"),
+        (b'{"a": NaN}', "NaN"),
+        (b"[-Infinity]", "Infinity"),
+        (b"1e999", "too large"),
+        (b"9" * 5000, "4300"),
+        (b'{"a": 1, "a": 1}', "twice"),
+        (b"[" * 100_000, "nested"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_a_reason_that_keeps_no_body(text: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_json(text)
+    assert type(caught.value) is ValueError
+    assert caught.value.__context__ is None
+    assert len(str(caught.value)) < 250

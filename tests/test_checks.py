@@ -1,0 +1,251 @@
+"""Each mistake in the settings is found by the check that is documented for it."""
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.core.checks import CheckMessage, run_checks
+from django.db import connections
+from pytest_django.fixtures import SettingsWrapper
+
+from polar_sync import checks
+
+TOKEN = "polar_oat_for_tests_only_0123456789"
+ORGANIZATION: dict[str, Any] = {"ACCESS_TOKEN": TOKEN}
+
+
+def configure(settings: SettingsWrapper, **keys: object) -> None:
+    settings.POLAR_SYNC = {
+        "ORGANIZATIONS": {"default": ORGANIZATION},
+        "THROTTLE_STORAGE": "redis://127.0.0.1:1",
+        **keys,
+    }
+
+
+def configure_organization(settings: SettingsWrapper, **keys: object) -> None:
+    configure(settings, ORGANIZATIONS={"default": {**ORGANIZATION, **keys}})
+
+
+def find_messages() -> list[CheckMessage]:
+    return [message for message in run_checks(tags=[checks.TAG]) if message.id != checks.DEFERRED_TRANSACTIONS]
+
+
+def find_ids() -> list[str | None]:
+    messages = find_messages()
+    assert not [message for message in messages if TOKEN in f"{message}{message.hint}"]
+    return [message.id for message in messages]
+
+
+def test_good_settings_have_no_mistake(settings: SettingsWrapper) -> None:
+    configure(settings)
+    assert find_ids() == []
+
+
+def test_missing_settings_are_an_error(settings: SettingsWrapper) -> None:
+    del settings.POLAR_SYNC
+    assert find_ids() == ["polar_sync.E001"]
+
+
+def test_settings_that_are_no_dict_are_an_error(settings: SettingsWrapper) -> None:
+    settings.POLAR_SYNC = [TOKEN]
+    assert find_ids() == ["polar_sync.E001"]
+
+
+def test_unknown_key_is_an_error_that_names_the_nearest(settings: SettingsWrapper) -> None:
+    configure(settings, CONCURENCY=3)
+    (message,) = find_messages()
+    assert message.id == "polar_sync.E002"
+    assert 'did you mean "CONCURRENCY"?' in message.msg
+
+
+def test_unknown_key_of_an_organization_is_an_error_that_names_the_nearest(settings: SettingsWrapper) -> None:
+    configure_organization(settings, ORGANISATION_ID="")
+    (message,) = find_messages()
+    assert message.id == "polar_sync.E002"
+    assert 'did you mean "ORGANIZATION_ID"?' in message.msg
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CONCURRENCY", "4"),
+        ("CONCURRENCY", 0),
+        ("CONCURRENCY", True),
+        ("WORKERS", 1.5),
+        ("THROTTLE_STORAGE", "127.0.0.1"),
+        ("MASS_DELETION_SHARE", 1.2),
+        ("MASS_DELETION_SHARE", float("nan")),
+        ("LEASE_SECONDS", -1),
+        ("RUN_MAX_AGE_HOURS", 0),
+        ("CONNECT_TIMEOUT", None),
+        ("READ_TIMEOUT", float("inf")),
+        ("DELETED_CUSTOMERS", "remove"),
+        ("DELETED_CUSTOMERS_AFTER_DAYS", -1),
+        ("KEEP_RUNS_DAYS", 10**400),
+        ("ORGANIZATIONS", [TOKEN]),
+        ("ORGANIZATIONS", {"default": TOKEN}),
+    ],
+)
+def test_wrong_value_is_an_error(settings: SettingsWrapper, key: str, value: object) -> None:
+    configure(settings, **{key: value})
+    assert find_ids() == ["polar_sync.E003"]
+
+
+@pytest.mark.parametrize("name", ["", " shop", "a\nb", 7, "n" * 201])
+def test_name_that_cannot_be_stored_is_an_error(settings: SettingsWrapper, name: object) -> None:
+    configure(settings, ORGANIZATIONS={name: ORGANIZATION})
+    assert find_ids() == ["polar_sync.E004"]
+
+
+@pytest.mark.parametrize("token", ["", None])
+def test_empty_token_is_an_error(settings: SettingsWrapper, token: object) -> None:
+    configure_organization(settings, ACCESS_TOKEN=token)
+    assert find_ids() == ["polar_sync.E005"]
+
+
+def test_organization_without_a_token_is_an_error(settings: SettingsWrapper) -> None:
+    configure(settings, ORGANIZATIONS={"default": {}})
+    assert find_ids() == ["polar_sync.E005"]
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f" {TOKEN}", f"{TOKEN}\u200b", "   "])
+def test_token_with_whitespace_or_strange_characters_is_an_error(settings: SettingsWrapper, token: str) -> None:
+    configure_organization(settings, ACCESS_TOKEN=token)
+    assert find_ids() == ["polar_sync.E006"]
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["prodution", "", None, TOKEN, "ftp://polar.test", "https://", f"https://{TOKEN}@polar.test", "http://a:b:c"],
+)
+def test_bad_server_is_an_error(settings: SettingsWrapper, server: object) -> None:
+    configure_organization(settings, SERVER=server)
+    assert find_ids() == ["polar_sync.E007"]
+
+
+@pytest.mark.parametrize("organization_id", ["acme", TOKEN, 7])
+def test_bad_organization_id_is_an_error(settings: SettingsWrapper, organization_id: object) -> None:
+    configure_organization(settings, ORGANIZATION_ID=organization_id)
+    assert find_ids() == ["polar_sync.E008"]
+
+
+@pytest.mark.parametrize("requests", [0, -5, 1.5, 0.0, "300", True, float("nan")])
+def test_bad_number_of_requests_is_an_error(settings: SettingsWrapper, requests: object) -> None:
+    configure_organization(settings, REQUESTS_PER_MINUTE=requests)
+    assert find_ids() == ["polar_sync.E009"]
+
+
+def test_two_names_with_one_token_and_server_are_an_error(settings: SettingsWrapper) -> None:
+    twice = {"shop": ORGANIZATION, "store": {**ORGANIZATION, "SERVER": "production"}}
+    configure(settings, ORGANIZATIONS=twice)
+    assert find_ids() == ["polar_sync.E010"]
+
+
+def test_one_token_on_two_servers_is_fine(settings: SettingsWrapper) -> None:
+    configure(settings, ORGANIZATIONS={"shop": ORGANIZATION, "test": {**ORGANIZATION, "SERVER": "sandbox"}})
+    assert find_ids() == []
+
+
+@pytest.mark.parametrize("uri", ["sqlite://x", "redis://[half", "memcached://127.0.0.1:1"])
+def test_storage_that_cannot_be_opened_is_an_error(settings: SettingsWrapper, uri: str) -> None:
+    configure(settings, THROTTLE_STORAGE=uri)
+    assert find_ids() == ["polar_sync.E011"]
+
+
+def test_password_of_a_bad_storage_is_not_shown(settings: SettingsWrapper) -> None:
+    configure(settings, THROTTLE_STORAGE=f"redis://user:{TOKEN}@127.0.0.1:port")
+    assert find_ids() == ["polar_sync.E011"]
+
+
+def test_all_mistakes_are_found_at_once(settings: SettingsWrapper) -> None:
+    broken = {"ACCESS_TOKEN": "", "SERVER": "nowhere", "ORGANIZATION_ID": "x", "REQUESTS_PER_MINUTE": 0}
+    configure(settings, ORGANIZATIONS={"a": broken, "b": ORGANIZATION, "c": ORGANIZATION}, WORKERS=0, WORKER=1)
+    expected = {f"polar_sync.E{number:03}" for number in (2, 3, 5, 7, 8, 9, 10)}
+    assert set(find_ids()) == expected
+
+
+def test_no_organization_is_a_warning(settings: SettingsWrapper) -> None:
+    configure(settings, ORGANIZATIONS={})
+    assert find_ids() == ["polar_sync.W001"]
+
+
+@pytest.fixture
+def celery_app() -> Any:
+    # The app of the project is current again when this one is gone.
+    previous = Celery("previous", set_as_current=False)
+    from celery import current_app  # noqa: PLC0415
+
+    previous = current_app._get_current_object()
+    app = Celery("checks", set_as_current=True)
+    yield app
+    previous.set_current()
+    app.close()
+
+
+def test_memory_storage_with_a_broker_is_a_warning(settings: SettingsWrapper, celery_app: Celery) -> None:
+    celery_app.conf.broker_url = "redis://127.0.0.1:1/0"
+    configure(settings, THROTTLE_STORAGE="memory://")
+    assert find_ids() == ["polar_sync.W002"]
+
+
+@pytest.mark.parametrize(
+    "conf", [{}, {"broker_url": "memory://"}, {"broker_url": "redis://127.0.0.1:1/0", "task_always_eager": True}]
+)
+def test_memory_storage_in_one_process_is_fine(
+    settings: SettingsWrapper, celery_app: Celery, conf: dict[str, object]
+) -> None:
+    celery_app.conf.update(conf)
+    configure(settings, THROTTLE_STORAGE="memory://")
+    assert find_ids() == []
+
+
+@pytest.mark.parametrize("server", ["http://polar.test", "http://10.0.0.1:8080", "http://localhost.evil.test"])
+def test_token_over_a_network_in_clear_text_is_a_warning(settings: SettingsWrapper, server: str) -> None:
+    configure_organization(settings, SERVER=server)
+    assert find_ids() == ["polar_sync.W004"]
+
+
+@pytest.mark.parametrize(
+    "server", ["http://127.0.0.1:8080", "http://localhost:8080/", "http://[::1]:1", "https://a.test"]
+)
+def test_token_in_clear_text_on_this_machine_is_fine(settings: SettingsWrapper, server: str) -> None:
+    configure_organization(settings, SERVER=server)
+    assert find_ids() == []
+
+
+class MirrorRouter:
+    """Sends the mirror to a database of its own."""
+
+    def db_for_write(self, model: type[object], **hints: object) -> str:
+        return "mirror"
+
+
+@pytest.fixture
+def mirror(settings: SettingsWrapper) -> Any:
+    configure(settings)
+    settings.DATABASE_ROUTERS = [MirrorRouter()]
+    database = {**connections["default"].settings_dict, "ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}
+    connections.settings["mirror"] = database
+    yield database
+    del connections["mirror"], connections.settings["mirror"]
+
+
+def find_database_ids() -> list[str | None]:
+    return [message.id for message in checks.check_database(None)]
+
+
+@pytest.mark.parametrize("options", [{}, {"transaction_mode": None}, {"transaction_mode": "deferred"}])
+def test_sqlite_with_deferred_transactions_is_a_warning(mirror: dict[str, Any], options: dict[str, Any]) -> None:
+    mirror["OPTIONS"] = options
+    assert find_database_ids() == ["polar_sync.W003"]
+
+
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "exclusive"])
+def test_sqlite_that_locks_first_is_fine(mirror: dict[str, Any], mode: str) -> None:
+    mirror["OPTIONS"] = {"transaction_mode": mode}
+    assert find_database_ids() == []
+
+
+def test_postgresql_is_fine(mirror: dict[str, Any]) -> None:
+    mirror["ENGINE"] = "django.db.backends.postgresql"
+    assert find_database_ids() == []

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polar_sync.testing import FakePolar
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+def find_shared(name: str) -> Path:
+    """A file of the recordings or the contract; without it the test skips, or fails where all is required."""
+    path = SHARED / name
+    if not path.exists():
+        message = f"{name} is not there: expected beside the project, in ../shared"
+        if os.environ.get("POLAR_SYNC_REQUIRE_SERVICES") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture
+def polar() -> FakePolar:
+    return FakePolar(seed="tests")
+
+
+@pytest.fixture(scope="session")
+def exchanges() -> dict[str, dict[str, Any]]:
+    content = json.loads(find_shared("recordings/exchanges.json").read_text("utf-8"))
+    return {exchange["name"]: exchange for exchange in content}
+
+
+@pytest.fixture(scope="session")
+def recorded_organization() -> Path:
+    return find_shared("recordings/organization.jsonl.gz")
+
+
+@pytest.fixture(scope="session")
+def contract() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(find_shared("polar-openapi.json").read_text("utf-8"))
+    return loaded
