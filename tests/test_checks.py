@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, current_app
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from polar_sync import checks
 
@@ -14,7 +14,7 @@ TOKEN = "polar_oat_for_tests_only_0123456789"
 ORGANIZATION: dict[str, Any] = {"ACCESS_TOKEN": TOKEN}
 
 
-def configure(settings: SettingsWrapper, **keys: object) -> None:
+def configure(settings: Settings, **keys: object) -> None:
     settings.POLAR_SYNC = {
         "ORGANIZATIONS": {"default": ORGANIZATION},
         "THROTTLE_STORAGE": "redis://127.0.0.1:1",
@@ -22,7 +22,7 @@ def configure(settings: SettingsWrapper, **keys: object) -> None:
     }
 
 
-def configure_organization(settings: SettingsWrapper, **keys: object) -> None:
+def configure_organization(settings: Settings, **keys: object) -> None:
     configure(settings, ORGANIZATIONS={"default": {**ORGANIZATION, **keys}})
 
 
@@ -36,29 +36,29 @@ def find_ids() -> list[str | None]:
     return [message.id for message in messages]
 
 
-def test_good_settings_have_no_mistake(settings: SettingsWrapper) -> None:
+def test_good_settings_have_no_mistake(settings: Settings) -> None:
     configure(settings)
     assert find_ids() == []
 
 
-def test_missing_settings_are_an_error(settings: SettingsWrapper) -> None:
+def test_missing_settings_are_an_error(settings: Settings) -> None:
     del settings.POLAR_SYNC
     assert find_ids() == ["polar_sync.E001"]
 
 
-def test_settings_that_are_no_dict_are_an_error(settings: SettingsWrapper) -> None:
+def test_settings_that_are_no_dict_are_an_error(settings: Settings) -> None:
     settings.POLAR_SYNC = [TOKEN]
     assert find_ids() == ["polar_sync.E001"]
 
 
-def test_unknown_key_is_an_error_that_names_the_nearest(settings: SettingsWrapper) -> None:
+def test_unknown_key_is_an_error_that_names_the_nearest(settings: Settings) -> None:
     configure(settings, CONCURENCY=3)
     (message,) = find_messages()
     assert message.id == "polar_sync.E002"
     assert 'did you mean "CONCURRENCY"?' in message.msg
 
 
-def test_unknown_key_of_an_organization_is_an_error_that_names_the_nearest(settings: SettingsWrapper) -> None:
+def test_unknown_key_of_an_organization_is_an_error_that_names_the_nearest(settings: Settings) -> None:
     configure_organization(settings, ORGANISATION_ID="")
     (message,) = find_messages()
     assert message.id == "polar_sync.E002"
@@ -86,30 +86,30 @@ def test_unknown_key_of_an_organization_is_an_error_that_names_the_nearest(setti
         ("ORGANIZATIONS", {"default": TOKEN}),
     ],
 )
-def test_wrong_value_is_an_error(settings: SettingsWrapper, key: str, value: object) -> None:
+def test_wrong_value_is_an_error(settings: Settings, key: str, value: object) -> None:
     configure(settings, **{key: value})
     assert find_ids() == ["polar_sync.E003"]
 
 
 @pytest.mark.parametrize("name", ["", " shop", "a\nb", 7, "n" * 201])
-def test_name_that_cannot_be_stored_is_an_error(settings: SettingsWrapper, name: object) -> None:
+def test_name_that_cannot_be_stored_is_an_error(settings: Settings, name: object) -> None:
     configure(settings, ORGANIZATIONS={name: ORGANIZATION})
     assert find_ids() == ["polar_sync.E004"]
 
 
 @pytest.mark.parametrize("token", ["", None])
-def test_empty_token_is_an_error(settings: SettingsWrapper, token: object) -> None:
+def test_empty_token_is_an_error(settings: Settings, token: object) -> None:
     configure_organization(settings, ACCESS_TOKEN=token)
     assert find_ids() == ["polar_sync.E005"]
 
 
-def test_organization_without_a_token_is_an_error(settings: SettingsWrapper) -> None:
+def test_organization_without_a_token_is_an_error(settings: Settings) -> None:
     configure(settings, ORGANIZATIONS={"default": {}})
     assert find_ids() == ["polar_sync.E005"]
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\n", f" {TOKEN}", f"{TOKEN}\u200b", "   "])
-def test_token_with_whitespace_or_strange_characters_is_an_error(settings: SettingsWrapper, token: str) -> None:
+def test_token_with_whitespace_or_strange_characters_is_an_error(settings: Settings, token: str) -> None:
     configure_organization(settings, ACCESS_TOKEN=token)
     assert find_ids() == ["polar_sync.E006"]
 
@@ -118,53 +118,53 @@ def test_token_with_whitespace_or_strange_characters_is_an_error(settings: Setti
     "server",
     ["prodution", "", None, TOKEN, "ftp://polar.test", "https://", f"https://{TOKEN}@polar.test", "http://a:b:c"],
 )
-def test_bad_server_is_an_error(settings: SettingsWrapper, server: object) -> None:
+def test_bad_server_is_an_error(settings: Settings, server: object) -> None:
     configure_organization(settings, SERVER=server)
     assert find_ids() == ["polar_sync.E007"]
 
 
 @pytest.mark.parametrize("organization_id", ["acme", TOKEN, 7])
-def test_bad_organization_id_is_an_error(settings: SettingsWrapper, organization_id: object) -> None:
+def test_bad_organization_id_is_an_error(settings: Settings, organization_id: object) -> None:
     configure_organization(settings, ORGANIZATION_ID=organization_id)
     assert find_ids() == ["polar_sync.E008"]
 
 
 @pytest.mark.parametrize("requests", [0, -5, 1.5, 0.0, "300", True, float("nan")])
-def test_bad_number_of_requests_is_an_error(settings: SettingsWrapper, requests: object) -> None:
+def test_bad_number_of_requests_is_an_error(settings: Settings, requests: object) -> None:
     configure_organization(settings, REQUESTS_PER_MINUTE=requests)
     assert find_ids() == ["polar_sync.E009"]
 
 
-def test_two_names_with_one_token_and_server_are_an_error(settings: SettingsWrapper) -> None:
+def test_two_names_with_one_token_and_server_are_an_error(settings: Settings) -> None:
     twice = {"shop": ORGANIZATION, "store": {**ORGANIZATION, "SERVER": "production"}}
     configure(settings, ORGANIZATIONS=twice)
     assert find_ids() == ["polar_sync.E010"]
 
 
-def test_one_token_on_two_servers_is_fine(settings: SettingsWrapper) -> None:
+def test_one_token_on_two_servers_is_fine(settings: Settings) -> None:
     configure(settings, ORGANIZATIONS={"shop": ORGANIZATION, "test": {**ORGANIZATION, "SERVER": "sandbox"}})
     assert find_ids() == []
 
 
 @pytest.mark.parametrize("uri", ["sqlite://x", "redis://[half", "memcached://127.0.0.1:1"])
-def test_storage_that_cannot_be_opened_is_an_error(settings: SettingsWrapper, uri: str) -> None:
+def test_storage_that_cannot_be_opened_is_an_error(settings: Settings, uri: str) -> None:
     configure(settings, THROTTLE_STORAGE=uri)
     assert find_ids() == ["polar_sync.E011"]
 
 
-def test_password_of_a_bad_storage_is_not_shown(settings: SettingsWrapper) -> None:
+def test_password_of_a_bad_storage_is_not_shown(settings: Settings) -> None:
     configure(settings, THROTTLE_STORAGE=f"redis://user:{TOKEN}@127.0.0.1:port")
     assert find_ids() == ["polar_sync.E011"]
 
 
-def test_all_mistakes_are_found_at_once(settings: SettingsWrapper) -> None:
+def test_all_mistakes_are_found_at_once(settings: Settings) -> None:
     broken = {"ACCESS_TOKEN": "", "SERVER": "nowhere", "ORGANIZATION_ID": "x", "REQUESTS_PER_MINUTE": 0}
     configure(settings, ORGANIZATIONS={"a": broken, "b": ORGANIZATION, "c": ORGANIZATION}, WORKERS=0, WORKER=1)
     expected = {f"polar_sync.E{number:03}" for number in (2, 3, 5, 7, 8, 9, 10)}
     assert set(find_ids()) == expected
 
 
-def test_no_organization_is_a_warning(settings: SettingsWrapper) -> None:
+def test_no_organization_is_a_warning(settings: Settings) -> None:
     configure(settings, ORGANIZATIONS={})
     assert find_ids() == ["polar_sync.W001"]
 
@@ -172,9 +172,6 @@ def test_no_organization_is_a_warning(settings: SettingsWrapper) -> None:
 @pytest.fixture
 def celery_app() -> Any:
     # The app of the project is current again when this one is gone.
-    previous = Celery("previous", set_as_current=False)
-    from celery import current_app  # noqa: PLC0415
-
     previous = current_app._get_current_object()
     app = Celery("checks", set_as_current=True)
     yield app
@@ -182,7 +179,7 @@ def celery_app() -> Any:
     app.close()
 
 
-def test_memory_storage_with_a_broker_is_a_warning(settings: SettingsWrapper, celery_app: Celery) -> None:
+def test_memory_storage_with_a_broker_is_a_warning(settings: Settings, celery_app: Celery) -> None:
     celery_app.conf.broker_url = "redis://127.0.0.1:1/0"
     configure(settings, THROTTLE_STORAGE="memory://")
     assert find_ids() == ["polar_sync.W002"]
@@ -191,16 +188,14 @@ def test_memory_storage_with_a_broker_is_a_warning(settings: SettingsWrapper, ce
 @pytest.mark.parametrize(
     "conf", [{}, {"broker_url": "memory://"}, {"broker_url": "redis://127.0.0.1:1/0", "task_always_eager": True}]
 )
-def test_memory_storage_in_one_process_is_fine(
-    settings: SettingsWrapper, celery_app: Celery, conf: dict[str, object]
-) -> None:
+def test_memory_storage_in_one_process_is_fine(settings: Settings, celery_app: Celery, conf: dict[str, object]) -> None:
     celery_app.conf.update(conf)
     configure(settings, THROTTLE_STORAGE="memory://")
     assert find_ids() == []
 
 
 @pytest.mark.parametrize("server", ["http://polar.test", "http://10.0.0.1:8080", "http://localhost.evil.test"])
-def test_token_over_a_network_in_clear_text_is_a_warning(settings: SettingsWrapper, server: str) -> None:
+def test_token_over_a_network_in_clear_text_is_a_warning(settings: Settings, server: str) -> None:
     configure_organization(settings, SERVER=server)
     assert find_ids() == ["polar_sync.W004"]
 
@@ -208,7 +203,7 @@ def test_token_over_a_network_in_clear_text_is_a_warning(settings: SettingsWrapp
 @pytest.mark.parametrize(
     "server", ["http://127.0.0.1:8080", "http://localhost:8080/", "http://[::1]:1", "https://a.test"]
 )
-def test_token_in_clear_text_on_this_machine_is_fine(settings: SettingsWrapper, server: str) -> None:
+def test_token_in_clear_text_on_this_machine_is_fine(settings: Settings, server: str) -> None:
     configure_organization(settings, SERVER=server)
     assert find_ids() == []
 
@@ -221,7 +216,7 @@ class MirrorRouter:
 
 
 @pytest.fixture
-def mirror(settings: SettingsWrapper) -> Any:
+def mirror(settings: Settings) -> Any:
     configure(settings)
     settings.DATABASE_ROUTERS = [MirrorRouter()]
     database = {**connections["default"].settings_dict, "ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}

@@ -4,7 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from polar_sync.conf import OrganizationSettings, SettingError
 from polar_sync.conf import settings as polar_settings
@@ -13,11 +13,11 @@ from polar_sync.exceptions import ConfigurationError
 TOKEN = "polar_oat_for_tests_only_0123456789"
 
 
-def configure(settings: SettingsWrapper, **organization: object) -> None:
+def configure(settings: Settings, **organization: object) -> None:
     settings.POLAR_SYNC = {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": TOKEN, **organization}}}
 
 
-def test_only_a_token_is_needed(settings: SettingsWrapper) -> None:
+def test_only_a_token_is_needed(settings: Settings) -> None:
     configure(settings)
     assert polar_settings.get_organization("shop") == OrganizationSettings(
         name="shop", access_token=TOKEN, server="production", organization_id=None, requests_per_minute=500
@@ -35,7 +35,7 @@ def test_only_a_token_is_needed(settings: SettingsWrapper) -> None:
     assert polar_settings.keep_runs == timedelta(days=90)
 
 
-def test_settings_are_read_at_each_access(settings: SettingsWrapper) -> None:
+def test_settings_are_read_at_each_access(settings: Settings) -> None:
     configure(settings)
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "CONCURRENCY": 7, "RUN_MAX_AGE_HOURS": 0.5, "KEEP_RUNS_DAYS": 0}
     assert polar_settings.concurrency == 7
@@ -45,7 +45,7 @@ def test_settings_are_read_at_each_access(settings: SettingsWrapper) -> None:
     assert polar_settings.concurrency == 8
 
 
-def test_organizations_keep_their_order_and_cannot_be_changed(settings: SettingsWrapper) -> None:
+def test_organizations_keep_their_order_and_cannot_be_changed(settings: Settings) -> None:
     names = ["live", "test", "another"]
     settings.POLAR_SYNC = {"ORGANIZATIONS": {name: {"ACCESS_TOKEN": f"{TOKEN}_{name}"} for name in names}}
     assert list(polar_settings.organizations) == names
@@ -68,56 +68,56 @@ def test_organizations_keep_their_order_and_cannot_be_changed(settings: Settings
     ],
 )
 def test_budget_is_a_number_or_a_share_of_the_limit(
-    settings: SettingsWrapper, server: str, requests: object, expected: int
+    settings: Settings, server: str, requests: object, expected: int
 ) -> None:
     configure(settings, SERVER=server, REQUESTS_PER_MINUTE=requests)
     assert polar_settings.get_organization("shop").requests_per_minute == expected
 
 
 @pytest.mark.parametrize("server", ["http://127.0.0.1:1234", "https://polar.test/base/"])
-def test_server_can_be_a_url(settings: SettingsWrapper, server: str) -> None:
+def test_server_can_be_a_url(settings: Settings, server: str) -> None:
     configure(settings, SERVER=server)
     assert polar_settings.get_organization("shop").server == server.rstrip("/")
 
 
-def test_organization_id_is_a_uuid_or_its_text(settings: SettingsWrapper) -> None:
+def test_organization_id_is_a_uuid_or_its_text(settings: Settings) -> None:
     expected = uuid.UUID("1dbfc517-0bbf-4301-9ba8-555ca42b9737")
     for value in (expected, str(expected), str(expected).upper()):
         configure(settings, ORGANIZATION_ID=value)
         assert polar_settings.get_organization("shop").organization_id == expected
 
 
-def test_token_is_not_in_the_repr(settings: SettingsWrapper) -> None:
+def test_token_is_not_in_the_repr(settings: Settings) -> None:
     configure(settings)
     assert TOKEN not in repr(polar_settings.organizations)
 
 
-def test_unknown_organization_names_the_nearest(settings: SettingsWrapper) -> None:
+def test_unknown_organization_names_the_nearest(settings: Settings) -> None:
     configure(settings)
     with pytest.raises(ConfigurationError, match=r'no organization "shpo"; did you mean "shop"\?'):
         polar_settings.get_organization("shpo")
 
 
-def test_unknown_organization_far_from_all_names_them(settings: SettingsWrapper) -> None:
+def test_unknown_organization_far_from_all_names_them(settings: Settings) -> None:
     configure(settings)
     with pytest.raises(ConfigurationError, match=r'no organization "xyz"; known are "shop"\.'):
         polar_settings.get_organization("xyz")
 
 
-def test_unknown_organization_among_none_says_so(settings: SettingsWrapper) -> None:
+def test_unknown_organization_among_none_says_so(settings: Settings) -> None:
     settings.POLAR_SYNC = {}
     assert polar_settings.organizations == {}
     with pytest.raises(ConfigurationError, match='no organization "shop"; it is empty'):
         polar_settings.get_organization("shop")
 
 
-def test_unknown_key_is_an_error_of_every_access(settings: SettingsWrapper) -> None:
+def test_unknown_key_is_an_error_of_every_access(settings: Settings) -> None:
     settings.POLAR_SYNC = {"ORGANIZATION": {}}
     with pytest.raises(ConfigurationError, match=r'no key "ORGANIZATION"; did you mean "ORGANIZATIONS"\?'):
         _ = polar_settings.concurrency
 
 
-def test_wrong_value_names_key_value_and_what_is_allowed(settings: SettingsWrapper) -> None:
+def test_wrong_value_names_key_value_and_what_is_allowed(settings: Settings) -> None:
     settings.POLAR_SYNC = {"CONCURRENCY": 0}
     with pytest.raises(ConfigurationError, match=r'POLAR_SYNC\["CONCURRENCY"\] is 0; it must be .* from 1 to 64'):
         _ = polar_settings.concurrency
@@ -141,7 +141,7 @@ def test_wrong_value_names_key_value_and_what_is_allowed(settings: SettingsWrapp
         {"ORGANIZATIONS": {}, "WORKERS": TOKEN},
     ],
 )
-def test_misplaced_token_is_never_shown(settings: SettingsWrapper, given: object) -> None:
+def test_misplaced_token_is_never_shown(settings: Settings, given: object) -> None:
     settings.POLAR_SYNC = given
     errors: list[BaseException | None] = [*polar_settings.find_errors()]
     assert errors
@@ -151,7 +151,7 @@ def test_misplaced_token_is_never_shown(settings: SettingsWrapper, given: object
             error = error.__cause__ or error.__context__  # noqa: PLW2901
 
 
-def test_error_of_an_access_is_the_first_that_the_checks_find(settings: SettingsWrapper) -> None:
+def test_error_of_an_access_is_the_first_that_the_checks_find(settings: Settings) -> None:
     configure(settings, SERVER="nowhere")
     with pytest.raises(SettingError) as caught:
         polar_settings.get_organization("shop")

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes and when it has ended: a bar on a terminal, quiet lines elsewhere, JSON on request."""
+"""How a run is shown while it goes and once it has ended: a bar on a terminal, quiet lines elsewhere, or JSON."""
 
 from __future__ import annotations
 

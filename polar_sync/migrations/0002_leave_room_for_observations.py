@@ -8,7 +8,7 @@ from django.db import migrations
 def set_fillfactor(apps: Any, schema_editor: Any) -> None:
     """PostgreSQL only: 70 per cent, so that an update finds room beside the row and touches no index."""
     if schema_editor.connection.vendor == "postgresql":
-        table = apps.get_model("polar_sync", "CustomerObservation")._meta.db_table
+        table = apps.get_model("polar_sync", "CustomerObservation")._meta.db_table  # noqa: SLF001 - Django's public name for it
         schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(table)} SET (fillfactor = 70)")
 
 

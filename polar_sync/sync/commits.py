@@ -39,7 +39,10 @@ def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, usage: tupl
 
 
 def _apply(run: SyncRun, page: SyncPage, gathered: Gathered) -> ApplyResult:
-    return apply(gathered.get_arrived(), organization=run.organization, run_id=run.pk, pass_number=page.pass_number)
+    arrived = gathered.get_arrived()
+    if not arrived:  # an empty listing does not tell which organization it is of
+        return ApplyResult({}, (), {})
+    return apply(arrived, organization=run.organization, run_id=run.pk, pass_number=page.pass_number)
 
 
 class _Failed(NamedTuple):

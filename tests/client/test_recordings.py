@@ -5,32 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
 from polar_sync import exceptions
-from polar_sync.client import PolarClient, PortalClient
+from polar_sync.client import PolarClient, PortalClient, RequestBudget
 from polar_sync.exceptions import PolarError
 from tests.client.conftest import MakeClient, read_exchanges, read_organization
-from tests.client.scripted import Received, Reply, ScriptedServer
+from tests.client.scripted import Reply, ScriptedServer
 
 ID = "8abeac83-20be-4e0d-8758-326691a2e9a6"
 CUSTOMERS = "/v1/customers/"
 EXCHANGES = {each["name"]: each for each in read_exchanges()}
 KINDS = {
-    ("401", "invalid_token"): exceptions.AuthenticationError,
-    ("401", "Unauthorized"): exceptions.AuthenticationError,
-    ("403", "insufficient_scope"): exceptions.MissingScopeError,
-    ("404", "ResourceNotFound"): exceptions.NotFoundError,
-    ("404", None): exceptions.RouteNotFoundError,
-    ("405", None): exceptions.RequestRefusedError,
-    ("422", "RequestValidationError"): exceptions.ValidationError,
-    ("422", "PolarRequestValidationError"): exceptions.ValidationError,
-    ("307", None): exceptions.RouteNotFoundError,
+    (401, "invalid_token"): exceptions.AuthenticationError,
+    (401, "Unauthorized"): exceptions.AuthenticationError,
+    (403, "insufficient_scope"): exceptions.MissingScopeError,
+    (404, "ResourceNotFound"): exceptions.NotFoundError,
+    (404, None): exceptions.RouteNotFoundError,
+    (405, None): exceptions.RequestRefusedError,
+    (422, "RequestValidationError"): exceptions.ValidationError,
+    (422, "PolarRequestValidationError"): exceptions.ValidationError,
+    (307, None): exceptions.RouteNotFoundError,
 }
 
 
@@ -88,9 +87,7 @@ def is_customer_read(exchange: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name, each in EXCHANGES.items() if is_customer_read(each)])
-def test_recorded_read_is_asked_and_answered_as_recorded(
-    polar: ScriptedServer, client: PolarClient, name: str
-) -> None:
+def test_recorded_read_is_asked_and_answered_as_recorded(polar: ScriptedServer, client: PolarClient, name: str) -> None:
     exchange = EXCHANGES[name]
     polar.answer(make_reply(exchange))
     assert read(client, exchange) == exchange["body"]
@@ -100,21 +97,89 @@ def test_recorded_read_is_asked_and_answered_as_recorded(
 
 
 @pytest.mark.parametrize("name", [name for name, each in EXCHANGES.items() if each["status"] >= 300])
-def test_recorded_error_becomes_the_error_it_means(polar: ScriptedServer, client: PolarClient, name: str) -> None:
+def test_recorded_error_becomes_the_error_it_means(
+    polar: ScriptedServer, make_client: MakeClient, organization: str, name: str
+) -> None:
     exchange = EXCHANGES[name]
-    if exchange["status"] == 429:
-        polar.answer(Reply(status=200, body={}))
     polar.answer(make_reply(exchange))
-    ask: Callable[[], Any] = lambda: client.customers.get_state(ID)  # noqa: E731
-    body = exchange["body"] or {}
-    if exchange["status"] == 429:
-        pytest.skip("asserted in test_retries.py, as it needs no wait there")
+    budget = RequestBudget(organization=organization, requests_per_minute=10, max_wait=0)
     with pytest.raises(PolarError) as caught:
-        ask()
-    error = caught.value
-    assert type(error) is KINDS[str(exchange["status"]), body.get("error")]
+        make_client(budget=budget).customers.get_state(ID)
+    error, body = caught.value, exchange["body"] or {}
+    assert type(error) is KINDS[exchange["status"], body.get("error")]
     assert (error.status, error.error) == (exchange["status"], body.get("error"))
     if isinstance(error, exceptions.ValidationError):
         assert list(error.fields) == body["detail"]
     if isinstance(error, exceptions.MissingScopeError):
         assert "customers:write" in error.scopes
+    if isinstance(error, exceptions.RateLimitError):
+        assert error.retry_in == 60
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recorded_balance_is_unavailable(polar: ScriptedServer, client: PolarClient) -> None:
+    polar.answer(make_reply(EXCHANGES["customer_balance_404"]))
+    with pytest.raises(exceptions.BalanceUnavailableError):
+        client.customers.get_balance(ID)
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recorded_writes_are_sent_and_answered_as_recorded(polar: ScriptedServer, client: PolarClient) -> None:
+    for name in ("customer_create", "customer_create_team"):
+        exchange = EXCHANGES[name]
+        polar.answer(make_reply(exchange))
+        assert client.customers.create(**exchange["request_body"]) == exchange["body"]
+        assert json.loads(polar.received[-1].body) == exchange["request_body"]
+    for name in ("customer_patch", "customer_patch_null"):
+        exchange = EXCHANGES[name]
+        polar.answer(make_reply(exchange))
+        assert client.customers.update(exchange["body"]["id"], **exchange["request_body"]) == exchange["body"]
+    exchange = EXCHANGES["customer_patch_by_external"]
+    polar.answer(make_reply(exchange))
+    external_id = exchange["body"]["external_id"]
+    assert client.customers.update_external(external_id, **exchange["request_body"]) == exchange["body"]
+    polar.answer(make_reply(EXCHANGES["customer_delete"]))
+    client.customers.delete(ID)
+    assert polar.received[-1].method == "DELETE"
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recorded_portal_customer_is_given_back(polar: ScriptedServer) -> None:
+    polar.answer(make_reply(EXCHANGES["portal_me"]))
+    with PortalClient("polar_cst_x", server=polar.url) as client:
+        assert client.customers.get() == EXCHANGES["portal_me"]["body"]
+    assert polar.targets == [EXCHANGES["portal_me"]["path"]]
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recorded_organization_is_given_back(polar: ScriptedServer, make_client: MakeClient, organization: str) -> None:
+    client = make_client(budget=RequestBudget(organization=organization, requests_per_minute=100_000))
+    found = {"list": 0, "customer": 0, "state": 0}
+    for exchange in read_organization():
+        kind = exchange["path"].removeprefix(CUSTOMERS).partition("/")[2] or "customer"
+        kind = "list" if exchange["path"] == CUSTOMERS else kind
+        if not is_customer_read(exchange) or exchange["path"].endswith("/export") or found[kind] >= 100:
+            continue
+        polar.answer(make_reply(exchange))
+        assert read(client, exchange) == exchange["body"]
+        found[kind] += 1
+    assert found == {"list": 10, "customer": 100, "state": 100}
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recorded_export_is_given_back_row_by_row(polar: ScriptedServer, client: PolarClient) -> None:
+    [exchange] = [each for each in read_organization() if each["path"].endswith("/export")]
+    polar.answer(make_reply(exchange))
+    rows = list(client.customers.export())
+    assert len(rows) == 950
+    written = io.StringIO()
+    writer = csv.DictWriter(written, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    assert written.getvalue() == exchange["body"]
+
+
+@pytest.mark.usefixtures("recordings")
+def test_recordings_hold_errors_and_reads() -> None:
+    assert sum(each["status"] >= 300 for each in EXCHANGES.values()) > 20
+    assert sum(map(is_customer_read, EXCHANGES.values())) > 20
