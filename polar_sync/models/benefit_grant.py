@@ -18,7 +18,15 @@ class BenefitGrant(PolarModel):
         related_name="benefit_grants",
     )
     granted_at = models.DateTimeField(_("granted at"), null=True)
-    benefit_id = models.UUIDField(_("benefit id"), null=True)
+    benefit = models.ForeignKey(
+        "polar_sync.Benefit",
+        verbose_name=_("benefit"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,  # Polar may name one that it has not shown us
+        db_index=False,
+        null=True,
+        related_name="grants",
+    )
     benefit_type = models.TextField(_("benefit type"), null=True)
     benefit_metadata = models.JSONField(_("benefit metadata"), null=True)
     properties = models.JSONField(_("properties"), null=True)
@@ -27,7 +35,7 @@ class BenefitGrant(PolarModel):
         verbose_name = _("benefit grant")
         verbose_name_plural = _("benefit grants")
         indexes = (
-            models.Index(fields=("benefit_id", "customer"), name="polar_grant_benefit"),
+            models.Index(fields=("benefit", "customer"), name="polar_grant_benefit"),
             models.Index(fields=("benefit_type", "customer"), name="polar_grant_type"),
         )
 

@@ -20,7 +20,15 @@ class Meter(PolarModel):
         on_delete=models.CASCADE,
         related_name="meters",
     )
-    meter_id = models.UUIDField(_("meter id"), null=True)
+    meter = models.ForeignKey(
+        "polar_sync.MeterDefinition",
+        verbose_name=_("meter"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,  # Polar may name one that it has not shown us
+        db_index=False,
+        null=True,
+        related_name="customer_meters",
+    )
     consumed_units = models.FloatField(_("consumed units"), null=True)
     credited_units = models.FloatField(_("credited units"), null=True)
     balance = models.FloatField(_("balance"), null=True)
@@ -28,7 +36,7 @@ class Meter(PolarModel):
     class Meta:
         verbose_name = _("meter")
         verbose_name_plural = _("meters")
-        indexes = (models.Index(fields=("meter_id", "balance"), name="polar_meter_balance"),)
+        indexes = (models.Index(fields=("meter", "balance"), name="polar_meter_balance"),)
 
     def __str__(self) -> str:
         return f"{self.meter_id}: {self.balance}"

@@ -42,7 +42,15 @@ class Subscription(PolarModel):
     canceled_at = models.DateTimeField(_("canceled at"), null=True)
     started_at = models.DateTimeField(_("started at"), null=True)
     ends_at = models.DateTimeField(_("ends at"), null=True)
-    product_id = models.UUIDField(_("product id"), null=True)
+    product = models.ForeignKey(
+        "polar_sync.Product",
+        verbose_name=_("product"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,  # Polar may name one that it has not shown us
+        db_index=False,
+        null=True,
+        related_name="subscriptions",
+    )
     discount_id = models.UUIDField(_("discount id"), null=True)
     price_id = models.UUIDField(_("price id"), null=True)
     seats = models.BigIntegerField(_("seats"), null=True)
@@ -57,7 +65,7 @@ class Subscription(PolarModel):
         verbose_name_plural = _("subscriptions")
         indexes = (
             models.Index(fields=("status", "customer"), name="polar_subscription_status"),
-            models.Index(fields=("product_id", "status"), name="polar_subscription_product"),
+            models.Index(fields=("product", "status"), name="polar_subscription_product"),
             models.Index(fields=("current_period_end",), name="polar_subscription_period_end"),
         )
 
@@ -81,7 +89,15 @@ class SubscriptionMeter(PolarModel):
         on_delete=models.CASCADE,
         related_name="meters",
     )
-    meter_id = models.UUIDField(_("meter id"), null=True, db_index=True)
+    meter = models.ForeignKey(
+        "polar_sync.MeterDefinition",
+        verbose_name=_("meter"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,  # Polar may name one that it has not shown us
+        db_index=True,
+        null=True,
+        related_name="subscription_meters",
+    )
     consumed_units = models.FloatField(_("consumed units"), null=True)
     credited_units = models.FloatField(_("credited units"), null=True)
     amount = models.BigIntegerField(_("amount"), null=True)
