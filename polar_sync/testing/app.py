@@ -26,6 +26,7 @@ from polar_sync.testing.wire import (
     ConnectionCutError,
     RefusalError,
     Request,
+    get_phrase,
     read_request,
     refuse_route,
 )
@@ -42,8 +43,8 @@ class FakePolar(FakeOrganization):
     `counts` says how often each operation was asked for (`"customers:list"`, …; refused requests count too), `requests`
     lists every request, `faults` makes trouble, `before` changes data at the worst moment. `rate_limit` is the number
     of requests a minute for this organization, None for no limit; `rate_limited` counts what went over it.
-    `has_balance` serves the balance operation that Polar removed in 2026. `shuffles_ties` lists customers with equal
-    sort keys in a new order each time, `shuffles_arrays` does that to the arrays of a state. `sleep` is what a fault of
+    `has_balance` serves the balance operation that Polar removed in 2026. `shuffle_ties` lists customers with equal
+    sort keys in a new order each time, `shuffle_arrays` does that to the arrays of a state. `sleep` is what a fault of
     the kind `latency` waits with. Everything may be used from any thread.
 
     Reference: https://polar.sh/docs/api-reference/introduction.
@@ -58,8 +59,8 @@ class FakePolar(FakeOrganization):
         sleep: Callable[[float], object] = time.sleep,
         rate_limit: int | None = None,
         has_balance: bool = False,
-        shuffles_ties: bool = False,
-        shuffles_arrays: bool = False,
+        shuffle_ties: bool = False,
+        shuffle_arrays: bool = False,
         shared: Shared | None = None,
     ) -> None:
         super().__init__(seed=seed, organization_id=organization_id, clock=clock, shared=shared)
@@ -69,9 +70,9 @@ class FakePolar(FakeOrganization):
         self.counts: Counter[str] = Counter()
         self.requests: list[RequestRecord] = []
         self.faults = FaultList()
+        self.shuffle_ties = shuffle_ties
+        self.shuffle_arrays = shuffle_arrays
         self.operations = Operations(self)
-        self.operations.shuffles_ties = shuffles_ties
-        self.operations.shuffles_arrays = shuffles_arrays
         self._window = RequestWindow()
         self._organizations: dict[str, FakePolar] = {self.organization_id: self}
 
@@ -164,12 +165,12 @@ class FakePolar(FakeOrganization):
         target = f"{path}?{query}" if query else path
         body = environ["wsgi.input"].read(length) if length else b""
         status, answered, content = self.handle(environ["REQUEST_METHOD"], target, headers, body)
-        start_response(f"{status} {HTTPStatus(status).phrase}", answered)
+        start_response(f"{status} {get_phrase(status)}", answered)
         return [content]
 
     def serve(self, request: Request, *, token: Token | None) -> tuple[int, list[tuple[str, str]], bytes]:
         """Answer a request that is this organization's, note it down and add the headers that every answer has."""
-        arrived = self.now()
+        arrived = self.clock()
         operation: str | None = None
         is_truncated = False
         try:

@@ -71,7 +71,7 @@ class Generator:
             self._burst -= 1
         else:
             self._burst = self.rng.choice(BURSTS)
-            self._moment += timedelta(seconds=self.rng.randrange(1, 4_000), microseconds=self.rng.randrange(10**6))
+            self._moment += timedelta(seconds=self.rng.randrange(1, 120), microseconds=self.rng.randrange(10**6))
         return self._moment
 
     def _is_chosen(self, share: float) -> bool:

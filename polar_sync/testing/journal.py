@@ -29,7 +29,7 @@ class RequestRecord(AskedRequest):
 
     @classmethod
     def make(cls, request: Request, *, status: int, operation: str | None, at: datetime) -> Self:
-        """Note a request down; `at` is when it arrived, on this server's clock."""
+        """Note a request down; `at` is when it arrived, by `FakePolar.clock`."""
         record = cls(request.method, request.path, status)
         record.query, record.operation, record.at = request.query_string, operation, at
         return record

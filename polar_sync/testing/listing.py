@@ -125,13 +125,18 @@ def is_match(record: Record, asked: ListQuery, *, organization_id: str) -> bool:
     """The record passes every filter."""
     if asked.organization_ids and organization_id not in asked.organization_ids:
         return False
-    if asked.email is not None and (record.get_text("email") or "").casefold() != asked.email.casefold():
+    if asked.email is not None and not _has_email(record, asked.email):
         return False
     if asked.query is not None and not _has_text(record, asked.query.casefold()):
         return False
     if asked.is_active is not None and record.has_active_subscription is not asked.is_active:
         return False
     return all(_get_metadata_text(record, key) in wanted for key, wanted in asked.metadata.items())
+
+
+def _has_email(record: Record, wanted: str) -> bool:
+    email = record.get_text("email")
+    return email is not None and email.casefold() == wanted.casefold()
 
 
 def _has_text(record: Record, wanted: str) -> bool:

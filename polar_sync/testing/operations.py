@@ -66,18 +66,12 @@ class Call:
 
 
 class Operations:
-    """The operations on one organization.
-
-    With `shuffles_ties` equal sort keys come in another order at each list, with `shuffles_arrays` the arrays of a
-    state do; both happen on Polar.
-    """
+    """The operations on one organization, by their names."""
 
     def __init__(self, organization: FakeOrganization) -> None:
         self._organization = organization
         self._store = organization.store
         self._rng = random.Random(0)  # noqa: S311  repeatable, not secret
-        self.shuffles_ties = False
-        self.shuffles_arrays = False
         self._handlers: dict[str, Callable[[Call], Answer]] = {
             "customers:list": self._list,
             "customers:create": self._create,
@@ -115,7 +109,7 @@ class Operations:
 
     def _list(self, call: Call) -> Answer:
         asked = read_list_query(call.request.query)
-        ties = self._rng if self.shuffles_ties else None
+        ties = self._rng if self._organization.shuffle_ties else None
         owner = self._organization.organization_id
         return answer_body(build_page(self._store, asked, organization_id=owner, ties=ties))
 
@@ -154,7 +148,7 @@ class Operations:
 
     def _get_state(self, call: Call) -> Answer:
         record = self._get_record(call.parameters)
-        if self.shuffles_arrays:
+        if self._organization.shuffle_arrays:
             return answer_body(dump_json(record.shuffle_state(self._rng)))
         return answer_body(record.state_body)
 

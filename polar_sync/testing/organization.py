@@ -46,7 +46,8 @@ class FakeOrganization:
     `clock` gives the present time (aware); `clock_offset` sets this server's clock off from it, in the `Date` header
     and in every timestamp made here. With a `seed`, ids and tokens are the same in every run. Values given here are
     kept as they are, checked by nobody: duplicates and nonsense can be served. Methods that take a customer's id raise
-    `KeyError` where no living customer has it.
+    `KeyError` where no living customer has it. With `shuffle_ties` equal sort keys come in another order at each list,
+    with `shuffle_arrays` the arrays of a state do; both happen on Polar.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class FakeOrganization:
         self.shared = shared or Shared()
         self.clock = clock
         self.clock_offset = timedelta()
+        self.shuffle_ties = False
+        self.shuffle_arrays = False
         self.organization_id = str(organization_id or self.make_id())
         self.catalogue = Catalogue.generate(self._rng)
         self.store = CustomerStore()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
 from polar_sync.testing.app import FakePolar
-from polar_sync.testing.wire import ConnectionCutError
+from polar_sync.testing.wire import ConnectionCutError, get_phrase
 
 POLL_SECONDS = 0.02
 STOP_SECONDS = 5.0
@@ -35,30 +36,33 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else b""
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return
+        body = self.rfile.read(int(length))
         headers = dict(self.headers.items())
         try:
             status, answered, content = self.server.polar.handle(self.command, self.path, headers, body)
         except ConnectionCutError:
-            self._cut()
+            self.close_connection = True
+            return
+        except Exception as error:  # noqa: BLE001  raised again where the server is stopped
+            self.server.errors.append(error)
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
             return
         declared = dict(answered).get("Content-Length")
         is_chunked = declared is None and status != HTTPStatus.NO_CONTENT
         if is_chunked:
             answered.append(("Transfer-Encoding", "chunked"))
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        head = f"HTTP/1.1 {status} {get_phrase(status)}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in answered)
         payload = b"" if self.command == "HEAD" else content
         self.wfile.write(head.encode("latin-1") + b"\r\n" + (chunk(payload) if is_chunked else payload))
         if declared is not None and len(content) < int(declared):
-            self._cut()
+            self.close_connection = True
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = _answer  # noqa: N815
-
-    def _cut(self) -> None:
-        self.close_connection = True
-        self.server.close_connection(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
         """Say nothing: `FakePolar.requests` knows what was asked."""
@@ -72,6 +76,7 @@ class _Listener(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], polar: FakePolar) -> None:
         self.polar = polar
+        self.errors: list[Exception] = []
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         super().__init__(address, _Handler)
@@ -95,23 +100,20 @@ class _Listener(ThreadingHTTPServer):
             self._open.discard(request)
             self._changed.notify_all()
 
-    def close_connection(self, connection: socket.socket) -> None:
-        """End a connection for both sides; its thread notices and cleans up."""
-        try:
-            connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
-
     def close_all(self) -> None:
         """End every open connection and wait until their threads are through."""
         with self._changed:
             for connection in self._open:
-                self.close_connection(connection)
+                # One that the other side has ended already is on its way out.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, timeout=STOP_SECONDS)
 
 
 class FakePolarServer:
     """Serves a `FakePolar` from threads of this process while the `with` block runs.
+
+    An error that a hook raises is answered with 500, and raised as the cause of a `RuntimeError` at the block's end.
 
     `port` 0 takes a free one; `url` is where it is, such as `http://127.0.0.1:40123`, without a slash at the end.
     """
@@ -140,6 +142,12 @@ class FakePolarServer:
         self._listener.server_close()
         self._listener.close_all()
 
+    def raise_error(self) -> None:
+        """Raise the first error that a hook, or the fake server itself, raised while it answered (with a 500)."""
+        if self._listener.errors:
+            error = self._listener.errors[0]
+            raise RuntimeError(f"the fake Polar server failed while it answered: {error!r}") from error
+
     def _serve(self) -> None:
         self._listener.serve_forever(poll_interval=POLL_SECONDS)
 
@@ -153,6 +161,8 @@ class FakePolarServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        if kind is None:
+            self.raise_error()
 
 
 def chunk(body: bytes) -> bytes:

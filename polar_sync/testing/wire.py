@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,11 @@ class RefusalError(Exception):
 def dump_json(value: Any) -> bytes:
     """JSON in ASCII: a lone surrogate, which UTF-8 cannot carry, goes out as its escape."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def get_phrase(status: int) -> str:
+    """The words beside a status; proxies also use numbers that have none, such as 520."""
+    return http.client.responses.get(status, "Unknown")
 
 
 def format_timestamp(moment: datetime) -> str:

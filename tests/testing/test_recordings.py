@@ -19,32 +19,98 @@ LISTED_UNTIL = "2026-11-20T23:19:00Z"
 # Younger than the recorded last page, older than the first.
 FILLER_CREATED = "2026-08-22T23:11:49Z"
 
-AT_REST = (
-    "customer_balance_404 customer_external customer_external_404 customer_external_slash_encoded "
-    "customer_external_slash_state customer_external_state customer_external_weird customer_get customer_get_team "
-    "customer_get_team_null_email customer_state customer_state_after_revoke customer_state_after_sub "
-    "customer_state_rich customer_state_team_null_email customer_state_with_grants customer_session_unknown_422 "
-    "customer_session_team_422 customers_list_active_false customers_list_active_true customers_list_beyond "
-    "customers_list_default customers_list_email customers_list_limit1000 customers_list_metadata "
-    "customers_list_noslash_redirect customers_list_orgB customers_list_org_filter_other customers_list_p1 "
-    "customers_list_p10_last customers_list_query customers_list_sort_email customers_list_sort_multi "
-    "err_401_bad_token err_401_expired_token err_401_no_token err_403_scope err_403_scope_write err_404_customer "
-    "err_404_other_org err_404_version err_405 err_422_bad_uuid err_422_limit0 err_422_limit_neg err_422_page0 "
-    "err_422_sorting err_429 portal_me_slash portal_me_with_oat_err"
-).split()
+AT_REST = [
+    "customer_balance_404",
+    "customer_external",
+    "customer_external_404",
+    "customer_external_slash_encoded",
+    "customer_external_slash_state",
+    "customer_external_state",
+    "customer_external_weird",
+    "customer_get",
+    "customer_get_team",
+    "customer_get_team_null_email",
+    "customer_state",
+    "customer_state_after_revoke",
+    "customer_state_after_sub",
+    "customer_state_rich",
+    "customer_state_team_null_email",
+    "customer_state_with_grants",
+    "customer_session_unknown_422",
+    "customer_session_team_422",
+    "customers_list_active_false",
+    "customers_list_active_true",
+    "customers_list_beyond",
+    "customers_list_default",
+    "customers_list_email",
+    "customers_list_limit1000",
+    "customers_list_metadata",
+    "customers_list_noslash_redirect",
+    "customers_list_orgB",
+    "customers_list_org_filter_other",
+    "customers_list_p1",
+    "customers_list_p10_last",
+    "customers_list_query",
+    "customers_list_sort_email",
+    "customers_list_sort_multi",
+    "err_401_bad_token",
+    "err_401_expired_token",
+    "err_401_no_token",
+    "err_403_scope",
+    "err_403_scope_write",
+    "err_404_customer",
+    "err_404_other_org",
+    "err_404_version",
+    "err_405",
+    "err_422_bad_uuid",
+    "err_422_limit0",
+    "err_422_limit_neg",
+    "err_422_page0",
+    "err_422_sorting",
+    "err_429",
+    "portal_me_slash",
+    "portal_me_with_oat_err",
+]
 # One customer's life, in the order in which it was recorded.
-LIFE = (
-    "customer_create customer_create_team customer_create_dup_email_422 customer_create_dup_extid_422 "
-    "customer_create_invalid_422 customer_create_badjson_422 customer_patch customer_patch_null "
-    "customer_patch_external_change customer_patch_by_external customer_session_create customer_session_create_ext "
-    "portal_me customer_delete customer_get_after_delete_404 customer_state_after_delete_404 customer_delete_again_404"
-).split()
-NOT_SERVED = (
-    "benefit_grants_by_customer benefit_grants_granted benefits customer_members customer_meters_by_customer "
-    "customer_payment_methods meters organization_get portal_session_introspect product_benefits product_create "
-    "products subscription_cancel subscription_create subscription_revoke subscription_revoke2 "
-    "subscriptions_by_customer subscriptions_status"
-).split()
+LIFE = [
+    "customer_create",
+    "customer_create_team",
+    "customer_create_dup_email_422",
+    "customer_create_dup_extid_422",
+    "customer_create_invalid_422",
+    "customer_create_badjson_422",
+    "customer_patch",
+    "customer_patch_null",
+    "customer_patch_external_change",
+    "customer_patch_by_external",
+    "customer_session_create",
+    "customer_session_create_ext",
+    "portal_me",
+    "customer_delete",
+    "customer_get_after_delete_404",
+    "customer_state_after_delete_404",
+    "customer_delete_again_404",
+]
+NOT_SERVED = [
+    "benefit_grants_by_customer",
+    "benefit_grants_granted",
+    "benefits",
+    "customer_members",
+    "customer_meters_by_customer",
+    "customer_payment_methods",
+    "meters",
+    "organization_get",
+    "portal_session_introspect",
+    "product_benefits",
+    "product_create",
+    "products",
+    "subscription_cancel",
+    "subscription_create",
+    "subscription_revoke",
+    "subscription_revoke2",
+    "subscriptions_by_customer",
+    "subscriptions_status",
+]
 
 
 def test_every_recorded_exchange_is_accounted_for(exchanges: dict[str, Exchange]) -> None:
@@ -153,7 +219,7 @@ def build_situation(exchanges: dict[str, Exchange], *, last: str = "customer_get
 def find_customers(exchange: Exchange) -> Iterator[dict[str, Any]]:
     body = exchange["body"]
     if exchange["status"] == 200 and isinstance(body, dict):
-        yield from body["items"] if "items" in body else [body]
+        yield from body.get("items", [body])
     elif exchange["name"] == "customer_session_team_422":
         yield body["customer"]
 
