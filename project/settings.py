@@ -11,10 +11,9 @@ import environ
 from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# What the site makes at run time and git does not know: the embedded broker, beat's schedule, the demo's database.
-WORK_DIR = BASE_DIR / ".demo"
-
 env = environ.Env()
+# What the site makes at run time and git does not know: the embedded broker, beat's schedule, the demo's database.
+WORK_DIR = Path(env.str("POLAR_SYNC_WORK_DIR", default="") or BASE_DIR / ".demo")
 
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
@@ -63,9 +62,8 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": prepare_database(env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")),
-}
+DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+DATABASES = {"default": prepare_database(env.db_url_config(DATABASE_URL))}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -81,11 +79,12 @@ STATIC_ROOT = BASE_DIR / "static-collected"
 
 # --- Celery -----------------------------------------------------------------------------------------------------
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://"
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://localhost//"
 HAS_EMBEDDED_BROKER = CELERY_BROKER_URL.startswith("filesystem:")
 if HAS_EMBEDDED_BROKER:
     BROKER_DIR = WORK_DIR / "broker"
     (BROKER_DIR / "messages").mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT = "project.broker:Transport"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(BROKER_DIR / "messages"),
         "data_folder_out": str(BROKER_DIR / "messages"),

@@ -151,6 +151,12 @@ def test_misplaced_token_is_never_shown(settings: Settings, given: object) -> No
             error = error.__cause__ or error.__context__  # noqa: PLW2901
 
 
+def test_token_that_is_no_text_is_described_by_its_type(settings: Settings) -> None:
+    configure(settings, ACCESS_TOKEN=1234567)
+    (error,) = polar_settings.find_errors()
+    assert str(error) == 'POLAR_SYNC["ORGANIZATIONS"]["shop"]["ACCESS_TOKEN"] is of type int; it must be a text.'
+
+
 def test_error_of_an_access_is_the_first_that_the_checks_find(settings: Settings) -> None:
     configure(settings, SERVER="nowhere")
     with pytest.raises(SettingError) as caught:

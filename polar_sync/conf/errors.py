@@ -11,6 +11,8 @@ from polar_sync.exceptions import ConfigurationError
 NAME = "POLAR_SYNC"
 # Longer than every key there is, shorter than every token that Polar gives out.
 KEY_LENGTH = 30
+# Python refuses to write integers of more than 4,300 digits.
+LARGEST_SHOWN = 10**20
 
 
 class Mistake(enum.Enum):
@@ -39,7 +41,7 @@ class SettingError(ConfigurationError):
 
 def describe_value(value: object) -> str:
     """A value for a message: itself where it is a number or a truth, else only its type."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_SHOWN):
         return repr(value)
     return f"of type {type(value).__name__}"
 

@@ -116,7 +116,8 @@ def read_token(path: str, given: Mapping[str, object]) -> str:
     if value is None or value == "":
         raise SettingError(f"{path} is empty; it must be an access token of Polar.", mistake=Mistake.EMPTY_TOKEN)
     if not isinstance(value, str):
-        raise refuse(path, type(value), allowed="an access token of Polar, a text")
+        kind = type(value).__name__
+        raise SettingError(f"{path} is of type {kind}; it must be a text.", mistake=Mistake.UNREADABLE_TOKEN)
     if not value.isascii() or not value.isprintable() or " " in value:
         raise SettingError(
             f"{path} holds whitespace or characters that no access token has; copy it again.",

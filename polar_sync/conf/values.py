@@ -84,4 +84,6 @@ def refuse(path: str, value: object, *, allowed: str) -> SettingError:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether this is a finite int or float; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)

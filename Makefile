@@ -1,0 +1,58 @@
+# make demo    mirror an organization (POLAR_ACCESS_TOKEN), or a made-up one, and look at it in the admin
+# make test    everything that has to hold before a change goes in
+# make lint    the part of it that runs no code
+# make clean   remove what these made
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Another PostgreSQL server for the tests: make test POSTGRES_URL=postgres://…
+POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/test
+# What a developer has exported for a real organization must not reach a test.
+CLEAN_ENV := env -u POLAR_ACCESS_TOKEN -u POLAR_SERVER -u POLAR_REQUESTS_PER_MINUTE -u DATABASE_URL \
+	-u CELERY_BROKER_URL -u DJANGO_SECRET_KEY -u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: demo test lint clean
+.NOTPARALLEL:
+
+demo: $(INSTALLED)
+	@exec $(BIN)/python -m project.demo
+
+test: lint
+	$(CLEAN_ENV) $(BIN)/python manage.py makemigrations --check
+	$(CLEAN_ENV) $(PYTEST)
+	@if $(BIN)/python -m tests.postgresql "$(POSTGRES_URL)"; then \
+		$(CLEAN_ENV) DATABASE_URL="$(POSTGRES_URL)" $(PYTEST) -m database; \
+	elif [ "$${POLAR_SYNC_REQUIRE_SERVICES:-}" = 1 ]; then \
+		echo "PostgreSQL is required by POLAR_SYNC_REQUIRE_SERVICES=1." >&2; exit 1; \
+	else \
+		echo "SKIPPED: the tests on PostgreSQL."; \
+	fi
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(CLEAN_ENV) $(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .nox build dist
+
+# Any Python that is new enough, PYTHON=… to choose. A name can be on the path and still not run (pyenv), so each is
+# asked. pip is brought up to date first: dependency groups need 25.1.
+$(INSTALLED): pyproject.toml
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "polar_sync needs Python 3.11 or newer, and none is on the path; name one: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "Installing into $(VENV) with $$("$$python" --version)"; "$$python" -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[postgres,redis,testing]' --group dev
+	@touch $@
