@@ -72,7 +72,7 @@ class PolarObject(dict[str, Any]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomerPage:
+class ListPage:
     """One page of a list: `items` are raw and not validated, `total_count` and `max_page` are Polar's own numbers."""
 
     items: list[Any]
@@ -94,7 +94,7 @@ def read_object(answer: Answer) -> PolarObject:
     return PolarObject(value, as_of=answer.as_of)
 
 
-def read_page(answer: Answer) -> CustomerPage:
+def read_page(answer: Answer) -> ListPage:
     """Return the body as a page, else raise UnreadableAnswerError; the items stay unvalidated."""
     value = read_object(answer)
     items, pagination = value.get("items"), value.get("pagination")
@@ -104,7 +104,7 @@ def read_page(answer: Answer) -> CustomerPage:
     total_count, max_page = counts.get("total_count"), counts.get("max_page")
     if not (_is_count(total_count) and _is_count(max_page)):
         raise make_unreadable_error(answer, "no `pagination` with `total_count` and `max_page`")
-    return CustomerPage(items=items, total_count=total_count, max_page=max_page, as_of=answer.as_of)
+    return ListPage(items=items, total_count=total_count, max_page=max_page, as_of=answer.as_of)
 
 
 def read_balance(answer: Answer) -> PolarObject:

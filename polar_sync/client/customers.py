@@ -17,7 +17,7 @@ from polar_sync.client.addresses import (
 )
 from polar_sync.client.answers import (
     Call,
-    CustomerPage,
+    ListPage,
     PolarObject,
     make_unreadable_error,
     read_balance,
@@ -62,7 +62,7 @@ class Customers:
         limit: int = PAGE_SIZE,
         sorting: str | Iterable[str] | None = SORTING,
         metadata: MetadataFilter | None = None,
-    ) -> CustomerPage:
+    ) -> ListPage:
         """Return one page, from 1, of the customers that pass all filters; one beyond the last has no items.
 
         `email` is exact but for case; `query` is a part of email or name, or the beginning of an external id;

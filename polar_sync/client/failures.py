@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 
 from requests import exceptions as http
+from urllib3.exceptions import LocationValueError
 
-UNUSABLE_ADDRESS = (http.InvalidURL, http.InvalidSchema, http.MissingSchema, http.InvalidHeader)
+# requests lets urllib3's own complaint about a host pass.
+UNUSABLE_ADDRESS = (http.InvalidURL, http.InvalidSchema, http.MissingSchema, LocationValueError)
 
 
 def describe_failure(error: Exception, *, connect_timeout: float, read_timeout: float) -> str:

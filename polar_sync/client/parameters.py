@@ -42,12 +42,17 @@ def build_list_query(
 
 def build_organization_query(organization_id: OrganizationFilter | None) -> Query:
     """Return `organization_id`, repeated for each; None gives none."""
-    if organization_id is None:
+    return build_repeated_query("organization_id", organization_id)
+
+
+def build_repeated_query(name: str, value: str | UUID | Iterable[str | UUID] | None) -> Query:
+    """Return `name`, repeated for each value; None gives none, and an empty list is an error as in every filter."""
+    if value is None:
         return []
-    ids = [organization_id] if isinstance(organization_id, str | UUID) else list(organization_id)
-    if not ids:
-        raise ConfigurationError("organization_id is an empty list; Polar would take it for no filter at all.")
-    return [("organization_id", str(each)) for each in ids]
+    values = [value] if isinstance(value, str | UUID) else list(value)
+    if not values:
+        raise ConfigurationError(f"{name} is an empty list; Polar would take it for no filter at all.")
+    return [(name, str(each)) for each in values]
 
 
 def _build_metadata_query(metadata: MetadataFilter) -> Query:

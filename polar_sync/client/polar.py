@@ -6,6 +6,7 @@ from typing import Unpack
 
 from polar_sync.client.base import BaseClient, ClientOptions
 from polar_sync.client.customers import Customers
+from polar_sync.client.lists import BenefitGrants, Benefits, CustomerMeters, Meters, Products, Subscriptions
 
 
 class PolarClient(BaseClient):
@@ -19,3 +20,9 @@ class PolarClient(BaseClient):
     def __init__(self, access_token: str, **options: Unpack[ClientOptions]) -> None:
         super().__init__(access_token, **options)
         self.customers = Customers(self._transport)
+        self.subscriptions = Subscriptions(self._transport)
+        self.benefit_grants = BenefitGrants(self._transport)
+        self.customer_meters = CustomerMeters(self._transport)
+        self.products = Products(self._transport)
+        self.benefits = Benefits(self._transport)
+        self.meters = Meters(self._transport)

@@ -16,7 +16,7 @@ from polar_sync.exceptions import (
     BudgetWaitError,
     ClientClosedError,
     ConfigurationError,
-    NetworkError,
+    PolarError,
     RateLimitError,
 )
 
@@ -92,17 +92,13 @@ class Transport:
             refusal = outcome
             self._prepare_retry(attempts, refusal)
 
-    def make_stream_error(self, call: Call, error: Exception) -> NetworkError | ClientClosedError:
+    def make_stream_error(self, call: Call, error: Exception) -> PolarError:
         """Return the error of a streamed answer that broke off; nothing of `error` itself is kept."""
-        if self._wire.sessions.closed.is_set():
-            return _make_closed_error()
-        return self._wire.refuse(call, error).error  # type: ignore[return-value]
+        return self._wire.refuse(call, error).error
 
     def _prepare_retry(self, attempts: Attempts, refusal: Refusal) -> None:
         error, closed = refusal.error, self._wire.sessions.closed
         delay = attempts.get_delay(error, retry_after=refusal.retry_after)
-        if isinstance(error, NetworkError) and closed.is_set():
-            raise _make_closed_error()
         if isinstance(error, RateLimitError):
             # For everybody of this organization, and for this call too: the budget does the waiting.
             self._budget.pause(error.retry_in if delay is None else delay)
@@ -110,7 +106,7 @@ class Transport:
             raise error
         logger.info("%s Next attempt in %.1f s.", error, delay)
         if not isinstance(error, RateLimitError) and closed.wait(delay):
-            raise _make_closed_error()
+            raise ClientClosedError("The client was closed while it waited to ask Polar again.")
 
     def _pass_budget(self, refusal: Refusal | None) -> None:
         try:
@@ -126,10 +122,6 @@ class Transport:
                 requests=self._usage.requests + 1,
                 throttled_seconds=self._usage.throttled_seconds + waited,
             )
-
-
-def _make_closed_error() -> ClientClosedError:
-    return ClientClosedError("The client was closed while it asked Polar or waited to ask again.")
 
 
 def _build_default_budget(server: str) -> RequestBudget:

@@ -10,7 +10,7 @@ from urllib3.exceptions import DecodeError, HTTPError
 
 from polar_sync.client.answers import Answer, Call, is_success, make_unreadable_error
 from polar_sync.client.bodies import describe_defect, read_body
-from polar_sync.client.clock import ServerClock, Stopwatch, parse_http_date
+from polar_sync.client.clock import Stopwatch, get_server_clock, parse_http_date
 from polar_sync.client.credential import Credential
 from polar_sync.client.errors import make_error
 from polar_sync.client.failures import UNUSABLE_ADDRESS, describe_failure
@@ -48,7 +48,7 @@ class Wire:
         self._api_version = api_version
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
-        self._clock = ServerClock()
+        self._clock = get_server_clock(server)
         self.sessions = ThreadSessions(
             headers={
                 "Accept": "application/json",
@@ -83,7 +83,10 @@ class Wire:
         except (requests.RequestException, HTTPError, OSError) as error:
             return self.refuse(call, error)
         if response is None:
-            raise ConfigurationError(f"The server's address {self.server} cannot be used; check its spelling.")
+            raise ConfigurationError(
+                f"The server's address {self.server}, or a proxy's in the environment, cannot be used; "
+                "check its spelling."
+            )
         return self._receive(call, response, stopwatch)
 
     def refuse(self, call: Call, error: Exception) -> Refusal:

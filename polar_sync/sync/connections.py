@@ -56,6 +56,7 @@ def connect(organization: OrganizationSettings, *, max_wait: float | None = None
     """A new connection as the settings say; the caller closes it. `max_wait` is in seconds, None waits for ever."""
     budget = RequestBudget(
         organization=organization.name,
+        server=organization.server,
         requests_per_minute=organization.requests_per_minute,
         storage=settings.throttle_storage,
         max_wait=max_wait,

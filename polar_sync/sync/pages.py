@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from polar_sync.client import CustomerPage
+from polar_sync.client import ListPage
 from polar_sync.exceptions import NotFoundError, PayloadError, PolarSyncError
-from polar_sync.models import CustomerObservation, SyncPage, SyncRun
+from polar_sync.models import CustomerObservation, SyncFailure, SyncPage, SyncRun
 from polar_sync.payloads import read_id
 from polar_sync.states import StateAnswer, is_hopeless, wait_for
 from polar_sync.store import Observation, observe_absence, observe_customer, observe_state
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.leases import LeaseKeeper
+from polar_sync.sync.windows import get_window
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 100
 MAX_CLAIMS = 3
 """After so many claims of a page, what still does not answer is a failure rather than a reason to try again."""
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What was found out for a page: per customer the observations, or why it failed; and what is still to be asked."""
+    """What was found out for a page: per customer the observations, or why it failed; and what is still to be asked.
 
-    answer: CustomerPage | None = None
+    `ends` are the ids of its oldest and its newest customer, none where it has no customers.
+    """
+
+    answer: ListPage | None = None
     observations: dict[UUID, list[Observation]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     missing: set[UUID] = field(default_factory=set)
     obstacle: PolarSyncError | None = None
+    ends: list[str] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
@@ -51,17 +55,23 @@ class Gathered:
             for observation in observations
         ]
 
+    def drop_arrived(self) -> None:
+        """Forget what has been committed, so that it is not written again with the rest."""
+        self.observations = {key: self.observations[key] for key in self.missing}
+        self.failures = {}
+
 
 def list_page(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
     """Ask Polar for the page, oldest customers first, and read its items; none is lost for another's fault."""
+    window = get_window(page.number, pass_number=page.pass_number)
     filters: dict[str, Any] = {}
     if connection.organization_id:
         filters["organization_id"] = connection.organization_id
     answer = wait_for(
         connection.executor.submit(
             connection.client.customers.list,
-            page=page.number,
-            limit=PAGE_SIZE,
+            page=window.page,
+            limit=window.limit,
             sorting=["created_at"],
             **filters,
         ),
@@ -76,7 +86,18 @@ def list_page(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
         else:
             gathered.observations.setdefault(observation.id, []).append(observation)
     gathered.missing = gathered.observations.keys() - _get_accounted(run, gathered.observations)
+    gathered.ends = _get_ends(gathered)
     return gathered
+
+
+def _get_ends(gathered: Gathered) -> list[str]:
+    times = {
+        observation.customer.created_at: str(key)
+        for key, observations in gathered.observations.items()
+        for observation in observations
+        if observation.customer is not None and observation.customer.created_at is not None
+    }
+    return [times[min(times)], times[max(times)]] if times else []
 
 
 def read_confirmation(run: SyncRun, page: SyncPage) -> Gathered:
@@ -88,16 +109,19 @@ def read_confirmation(run: SyncRun, page: SyncPage) -> Gathered:
     return gathered
 
 
-def fetch_states(page: SyncPage, gathered: Gathered, connection: Connection) -> None:
-    """Get the missing states; what does not arrive stays missing, with the obstacle that says why."""
-    as_of = gathered.answer.as_of if gathered.answer else None
+def fetch_states(page: SyncPage, gathered: Gathered, connection: Connection) -> Iterator[None]:
+    """Get the missing states, one with each step of the iterator.
 
+    What does not arrive stays missing, with the obstacle that says why.
+    """
+    as_of = gathered.answer.as_of if gathered.answer else None
     keeper = LeaseKeeper(page)
     for answer in connection.source.fetch(sorted(gathered.missing), on_tick=keeper.tick):
         if answer.state is not None:
             _take_state(gathered, answer.id, answer.state, max(filter(None, (answer.state.as_of, as_of))))
         elif answer.error is not None:
             _take_error(gathered, answer, as_of=as_of, is_last_claim=page.claims >= MAX_CLAIMS)
+        yield
 
 
 def _take_state(gathered: Gathered, customer_id: UUID, state: Any, as_of: datetime) -> None:
@@ -136,8 +160,10 @@ def _get_accounted(run: SyncRun, ids: Iterable[UUID]) -> set[UUID]:
 
     Times are not asked: they are lower bounds, and one of a state read just before the run can lie after its start.
     """
-    accounted = CustomerObservation.objects.filter(seen_by_run=run.pk, pk__in=list(ids))
-    return set(accounted.values_list("pk", flat=True))
+    wanted = list(ids)
+    accounted = CustomerObservation.objects.filter(seen_by_run=run.pk, pk__in=wanted)
+    failed = SyncFailure.objects.filter(run=run, customer_id__in=map(str, wanted)).values_list("customer_id", flat=True)
+    return set(accounted.values_list("pk", flat=True)) | {UUID(key) for key in failed}
 
 
 def _name_customer(item: Any) -> str:

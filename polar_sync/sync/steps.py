@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
-from polar_sync.client import CustomerPage
+from django.db import DatabaseError
+
+from polar_sync.client import ListPage
 from polar_sync.exceptions import (
     AuthenticationError,
-    BudgetError,
+    BudgetStorageError,
     BudgetWaitError,
     ConfigurationError,
     MissingScopeError,
@@ -34,6 +38,7 @@ logger = logging.getLogger(__name__)
 _MAX_CRASHES = 10
 """Claims of one page after which its run fails: whoever takes it dies of it."""
 _RETRY_SECONDS = 5.0
+_SAVE_SECONDS = 10.0
 
 
 class Progress(Enum):
@@ -91,28 +96,52 @@ def _move_on(run_id: int) -> Step:
 
 def _work(run: SyncRun, page: SyncPage, connection: Connection) -> Step:
     try:
-        gathered = _gather(run, page, connection)
+        gathered = _ask(run, page, connection)
     except PolarSyncError as error:
-        return _stop(run, page, error, is_fatal=_is_fatal(error, page))
-    opened = commit_page(run, page, gathered, usage=connection.take_usage())
+        return _stop(run, page, error)
+    opened = _fetch(run, page, gathered, connection)
     if gathered.obstacle is not None:
-        return _stop(run, page, gathered.obstacle, is_fatal=gathered.obstacle.permanent)
+        return _stop(run, page, gathered.obstacle)
     return Step(Progress.DONE, opened=opened + advance_run(run.pk))
 
 
-def _gather(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
+def _ask(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
     if page.kind == SyncPage.Kind.CONFIRM:
-        gathered = read_confirmation(run, page)
-    else:
-        gathered = list_page(run, page, connection)
-        if gathered.answer is not None:
-            bind_organization(run.organization, gathered.answer.items, expected=connection.organization_id)
-            _note_first_answer(run, gathered.answer)
-    fetch_states(page, gathered, connection)
+        return read_confirmation(run, page)
+    gathered = list_page(run, page, connection)
+    if gathered.answer is not None:
+        bind_organization(run.organization, gathered.answer.items, expected=connection.organization_id)
+        _note_first_answer(run, gathered.answer)
     return gathered
 
 
-def _note_first_answer(run: SyncRun, answer: CustomerPage) -> None:
+def _fetch(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> int:
+    """Get the page's states and commit them, now and then what there is so far; returns how many pages that opened.
+
+    At ten requests a minute a page takes ten minutes; neither Ctrl-C nor a killed process loses all of it.
+    """
+    opened, saved_at = 0, time.monotonic()
+    try:
+        for _ in fetch_states(page, gathered, connection):
+            if gathered.missing and time.monotonic() - saved_at >= _SAVE_SECONDS:
+                opened += _commit(run, page, gathered, connection)
+                saved_at = time.monotonic()
+    except LeaseLostError:
+        raise
+    except BaseException:
+        with suppress(LeaseLostError, DatabaseError):  # what interrupted the work is what the caller is to hear of
+            _commit(run, page, gathered, connection)
+        raise
+    return opened + _commit(run, page, gathered, connection)
+
+
+def _commit(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> int:
+    opened = commit_page(run, page, gathered, usage=connection.take_usage())
+    gathered.drop_arrived()
+    return opened
+
+
+def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
     if run.pass_began_at is not None:
         return
     run.pass_began_at, run.pass_total = answer.as_of, answer.total_count
@@ -120,19 +149,16 @@ def _note_first_answer(run: SyncRun, answer: CustomerPage) -> None:
     run.save(update_fields=["began_at", "pass_began_at", "pass_total"])
 
 
-def _is_fatal(error: PolarSyncError, page: SyncPage) -> bool:
-    """Whether the listing itself cannot be had: a person must act, or it has been tried often enough."""
-    if isinstance(error, BudgetError | RateLimitError):
-        return False
-    return error.permanent or page.claims >= MAX_CLAIMS
+def _stop(run: SyncRun, page: SyncPage, error: PolarSyncError) -> Step:
+    """End the run, or leave the page to whoever comes next.
 
-
-def _stop(run: SyncRun, page: SyncPage, error: PolarSyncError, *, is_fatal: bool) -> Step:
-    """End the run, or leave the page to whoever comes next; a wait for the budget is not the page's fault."""
-    if is_fatal:
+    A person must act on a permanent error, and one that passes has been tried often enough at the last claim; a wait
+    for the budget is not the page's fault.
+    """
+    is_waiting = isinstance(error, BudgetWaitError | RateLimitError)
+    if error.permanent or (page.claims >= MAX_CLAIMS and not is_waiting):
         finish_run(run.pk, SyncRun.Status.FAILED, reason=_get_reason(error), detail=describe_failure(error))
         return Step(Progress.ENDED)
-    is_waiting = isinstance(error, BudgetError | RateLimitError)
     wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * page.claims
     note_wait(run.pk, wait)
     release_page(page, is_counted=not is_waiting)
@@ -147,6 +173,7 @@ _REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
     (MissingScopeError, "missing_scope"),
     (RouteNotFoundError, "route_not_found"),
     (NotFoundError, "route_not_found"),
+    (BudgetStorageError, "budget_storage"),
     (PolarError, "polar_error"),
 )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.client import PolarClient
-from polar_sync.client.clock import parse_http_date
+from polar_sync.client.clock import ServerClock, Stopwatch, get_own_time, parse_http_date
 from polar_sync.exceptions import NotFoundError
 from tests.client.scripted import Reply, ScriptedServer
 
@@ -54,7 +54,7 @@ def test_list_and_errors_carry_the_time_too(polar: ScriptedServer, client: Polar
         client.customers.get(ID)
     assert caught.value.as_of is not None
     for moment in [*moments, caught.value.as_of]:
-        assert timedelta() < datetime(2026, 11, 20, 23, tzinfo=UTC) - moment < timedelta(seconds=2)
+        assert abs(datetime(2026, 11, 20, 23, tzinfo=UTC) - moment) < timedelta(seconds=2)
 
 
 @pytest.mark.parametrize("unreadable", [None, "yesterday", "Fri, 20 Nov 99999 23:00:00 GMT"])
@@ -72,12 +72,52 @@ def test_without_a_date_our_own_clock_counts_corrected_by_the_last_known_offset(
 
 def test_without_any_date_our_own_clock_counts(polar: ScriptedServer, client: PolarClient) -> None:
     polar.answer(Reply(body={}, date=None, delay=0.1))
-    before = datetime.now(UTC)
+    before = get_own_time()
     assert before <= client.customers.get(ID).as_of < before + timedelta(seconds=0.1)
 
 
-@pytest.mark.parametrize("edge", ["Mon, 01 Jan 0001 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_date_at_the_edge_of_time_breaks_nothing(polar: ScriptedServer, client: PolarClient, edge: str) -> None:
-    polar.answer(Reply(body={}, date=edge), Reply(body={}, date=None))
+def test_date_at_the_edge_of_time_breaks_nothing(polar: ScriptedServer, client: PolarClient) -> None:
+    polar.answer(Reply(body={}, date="Fri, 31 Dec 9999 23:59:59 GMT"), Reply(body={}, date=None))
     for _ in range(2):
         assert client.customers.get(ID) == {}
+
+
+def test_time_beyond_the_edge_is_our_own() -> None:
+    clock, stopwatch = ServerClock(), Stopwatch()
+    clock.read({"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}, stopwatch=stopwatch)
+    stopwatch.started_at += timedelta(days=1)
+    assert clock.read({}, stopwatch=stopwatch) == stopwatch.started_at
+
+
+def test_of_two_requests_in_one_second_the_later_is_not_the_earlier() -> None:
+    clock = ServerClock()
+    shown = {"Date": "Fri, 20 Nov 2026 23:00:00 GMT"}
+    quick, slow = Stopwatch(), Stopwatch()
+    first = clock.read(shown, stopwatch=quick)
+    slow.started_at = quick.started_at + timedelta(milliseconds=200)
+    slow.get_elapsed = lambda: timedelta(milliseconds=700)  # type: ignore[method-assign]
+    assert clock.read(shown, stopwatch=slow) == first + timedelta(milliseconds=200)
+
+
+@given(starts=st.lists(st.floats(min_value=0, max_value=100), min_size=2, max_size=10), lag=st.floats(0, 3))
+def test_times_follow_the_order_of_the_requests_and_never_pass_the_true_time(starts: list[float], lag: float) -> None:
+    clock, epoch = ServerClock(), Stopwatch().started_at
+    polar_epoch = datetime(2026, 11, 20, 23, 0, 0, 700_000, tzinfo=UTC)
+    told = []
+    for start in sorted(starts):
+        stopwatch = Stopwatch()
+        stopwatch.started_at = epoch + timedelta(seconds=start)
+        stopwatch.get_elapsed = lambda: timedelta(seconds=2 * lag)  # type: ignore[method-assign]
+        answered = polar_epoch + timedelta(seconds=start + lag)
+        told.append(
+            clock.read({"Date": format_datetime(answered.replace(microsecond=0), usegmt=True)}, stopwatch=stopwatch)
+        )
+        assert told[-1] <= answered
+    assert told == sorted(told)
+
+
+def test_clock_that_was_set_back_is_followed() -> None:
+    clock = ServerClock()
+    clock.read({"Date": "Fri, 20 Nov 2026 23:00:00 GMT"}, stopwatch=Stopwatch())
+    as_of = clock.read({"Date": "Fri, 20 Nov 2026 21:00:00 GMT"}, stopwatch=Stopwatch())
+    assert as_of <= datetime(2026, 11, 20, 21, tzinfo=UTC)

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polar_sync.client import CustomerPage, PolarClient
-from polar_sync.exceptions import ConfigurationError, NetworkError, UnreadableAnswerError
+from polar_sync.client import ListPage, PolarClient
+from polar_sync.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    NetworkError,
+    PolarError,
+    UnreadableAnswerError,
+    VersionMismatchError,
+)
 from tests.client.conftest import TOKEN
 from tests.client.scripted import Reply, ScriptedServer
 
@@ -128,7 +135,7 @@ def test_list_reads_oldest_first_and_full_pages_by_default(polar: ScriptedServer
         Reply(body={"items": [None, {"id": 1}, 5], "pagination": {"total_count": 3, "max_page": 1, "more": 1}})
     )
     page = client.customers.list()
-    assert isinstance(page, CustomerPage)
+    assert isinstance(page, ListPage)
     assert (page.items, page.total_count, page.max_page) == ([None, {"id": 1}, 5], 3, 1)
     assert polar.targets == ["/v1/customers/?page=1&limit=100&sorting=created_at"]
 
@@ -280,25 +287,47 @@ def test_export_gives_the_first_row_before_the_last_was_sent(polar: ScriptedServ
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "reason"),
     [
-        b"",
-        b"<html>\n</html>\n",
-        b"ID,Name\r\n1\r\n",
-        b"ID,Name\r\n1,2,3\r\n",
-        b"ID,Name\r\n1,caf\xe9\r\n",
-        b"ID,Name\r\n1,A",
-        b'ID,Name\r\n1,"A\r\n',
-        b"ID,Name\r\n1," + b"x" * 200_000 + b"\r\n",
-        b"ID" + b"x" * 3_000_000,
+        (b"", "first column"),
+        (b"<html>\n</html>\n", "first column"),
+        (b"ID,Name\r\n1\r\n", "1 values under 2 columns"),
+        (b"ID,Name\r\n1,2,3\r\n", "3 values under 2 columns"),
+        (b"ID,Name\r\n1,caf\xe9\r\n", "utf-8"),
+        (b"ID,Name\r\n1,A", "ends within a row"),
+        (b'ID,Name\r\n1,"A\r\n', "unexpected end"),
+        (b"ID,Name\r\n1," + b"x" * 200_000 + b"\r\n", "field limit"),
+        (b"ID" + b"x" * 3_000_000, "a line of more than"),
     ],
 )
-def test_export_that_is_no_whole_csv_is_unreadable(polar: ScriptedServer, client: PolarClient, body: bytes) -> None:
+def test_export_that_is_no_whole_csv_is_unreadable(
+    polar: ScriptedServer, client: PolarClient, body: bytes, reason: str
+) -> None:
     polar.answer(Reply(body=body, headers={"Content-Type": "text/csv"}))
-    with pytest.raises(UnreadableAnswerError) as caught:
+    with pytest.raises(UnreadableAnswerError, match=reason) as caught:
         list(client.customers.export())
     assert caught.value.path == "/v1/customers/export"
     assert caught.value.__context__ is None
+
+
+def test_export_is_tried_again_before_its_first_row(polar: ScriptedServer, client: PolarClient) -> None:
+    polar.answer(Reply(status=503), Reply(is_cut=True), Reply(body=b"ID\r\n1\r\n"))
+    assert list(client.customers.export()) == [{"ID": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(status=401, body={"error": "invalid_token"}), AuthenticationError),
+        (Reply(body=b"ID\r\n1\r\n", version="1999-01"), VersionMismatchError),
+    ],
+)
+def test_export_that_is_refused_gives_no_row(
+    polar: ScriptedServer, client: PolarClient, reply: Reply, kind: type[PolarError]
+) -> None:
+    polar.answer(reply)
+    with pytest.raises(kind):
+        next(client.customers.export())
 
 
 @pytest.mark.parametrize("length", [1000, -1])

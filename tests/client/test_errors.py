@@ -121,7 +121,7 @@ def test_answer_in_another_version_is_not_used(
     polar: ScriptedServer, client: PolarClient, status: int, body: Any
 ) -> None:
     polar.answer(Reply(status=status, body=body, version="2027-01"))
-    with pytest.raises(exceptions.VersionMismatchError, match="2026-04.*2027-01") as caught:
+    with pytest.raises(exceptions.VersionMismatchError, match=r"2026-04.*2027-01") as caught:
         client.customers.get(ID)
     assert caught.value.permanent
 

@@ -30,6 +30,7 @@ KINDS = {
     (422, "RequestValidationError"): exceptions.ValidationError,
     (422, "PolarRequestValidationError"): exceptions.ValidationError,
     (307, None): exceptions.RouteNotFoundError,
+    (429, None): exceptions.RateLimitError,
 }
 
 
