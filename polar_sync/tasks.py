@@ -21,6 +21,7 @@ from polar_sync.exceptions import BudgetError, ConfigurationError, PolarError, R
 from polar_sync.models import SyncRun
 from polar_sync.sync.leases import count_idle_workers, count_live_leases, touch_run
 from polar_sync.sync.runs import close_outdated_runs, finish_run
+from polar_sync.sync.steering import get_failed_ids
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,10 @@ def sync_pages(run: int) -> None:
     if row is None or not row.is_running:
         return
     try:
-        organization = settings.get_organization(row.organization.name)
+        connection = sync.get_worker_connection(settings.get_organization(row.organization.name))
     except ConfigurationError as error:
         finish_run(run, SyncRun.Status.FAILED, reason="configuration", detail=str(error))
         return
-    connection = sync.get_worker_connection(organization)
     step = sync.take_step(run, connection, max_workers=settings.workers)
     if step.progress is sync.Progress.WAITING:
         _queue(sync_pages, run, countdown=_add_jitter(step.wait))
@@ -86,6 +86,20 @@ def resume_runs() -> None:
             logger.warning("Run %s lacks %s of its %s workers; it is continued", run.pk, idle, settings.workers)
             touch_run(run.pk)
             _queue_pages(run.pk, idle)
+
+
+@shared_task(name="polar_sync.refresh_customers", ignore_result=True)
+def refresh_customers(organization: str, ids: list[str]) -> None:
+    """Queue a refresh of each of these customers."""
+    for customer_id in ids:
+        _queue(refresh_customer, organization, customer_id)
+
+
+@shared_task(name="polar_sync.retry_failures", ignore_result=True)
+def retry_failures(run: int) -> None:
+    """Queue a refresh of each customer that a run could not mirror."""
+    row = SyncRun.objects.select_related("organization").get(pk=run)
+    refresh_customers(row.organization.name, [str(customer_id) for customer_id in get_failed_ids(run)])
 
 
 def _queue_pages(run: int, workers: int) -> None:

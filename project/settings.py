@@ -31,6 +31,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "knox",
     "polar_sync",
 ]
 
@@ -76,6 +80,15 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "static-collected"
+
+# --- REST -------------------------------------------------------------------------------------------------------
+
+SPECTACULAR_SETTINGS = {
+    # The page that browses the API loads nothing from elsewhere.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+REST_KNOX = {"TOKEN_TTL": None}  # a program's token lasts until somebody deletes it
 
 # --- Celery -----------------------------------------------------------------------------------------------------
 

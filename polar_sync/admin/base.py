@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.forms import CheckboxInput
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from polar_sync.admin.paging import BoundedPaginator
+from polar_sync.admin.text import clean
 
 if TYPE_CHECKING:  # Django's own classes take no type arguments when they run
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
+    InlineFormSet = BaseInlineFormSet[Any, Any, Any]
 else:
-    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+    ModelAdmin, TabularInline, InlineFormSet = admin.ModelAdmin, admin.TabularInline, BaseInlineFormSet
+
+SYNC_PERMISSION = "polar_sync.sync_organization"
+EXPORT_PERMISSION = "polar_sync.export_customers"
+TITLE_LENGTH = 120
 
 
 class ReadOnlyAdminMixin:
@@ -34,10 +47,77 @@ class ReadOnlyAdminMixin:
 
 
 class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
-    """A page on one kind of mirrored object."""
+    """A page on one kind of mirrored object, at any number of rows."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
+    paginator = BoundedPaginator
+    list_max_show_all = 0
+    change_form_template = "admin/polar_sync/change_form.html"
+
+    class Media:
+        css = {"all": ("polar_sync/admin.css",)}  # noqa: RUF012 - Django's way
+
+    def has_sync_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may steer the mirror."""
+        return bool(request.user.has_perm(SYNC_PERMISSION))
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may take customers out of here."""
+        return bool(request.user.has_perm(EXPORT_PERMISSION))
+
+    @admin.display(description=mark_safe('<input type="checkbox" id="action-toggle">'))
+    def action_checkbox(self, obj: Any) -> SafeString:
+        """Django's, with the name of the row made harmless."""
+        label = _("Select for an action: %(name)s") % {"name": clean(obj)}
+        box = CheckboxInput({"class": "action-select", "aria-label": label}, lambda _value: False)
+        return box.render(ACTION_CHECKBOX_NAME, str(obj.pk))
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Say who it is in the title without letting the name do anything else."""
+        original = context.get("original")
+        context["subtitle"] = context["polar_title"] = self.get_title(original)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_title(self, original: Any) -> str:
+        """What the tab and the breadcrumbs call it."""
+        return clean(original, length=TITLE_LENGTH)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What staff asked for, under a name that does no harm."""
+        original = self.get_object(request, object_id)
+        harmless: dict[str, Any] = {}
+        if original is not None and self.has_view_permission(request, original):
+            title = self.get_title(original)
+            harmless = {"title": _("Change history: %s") % title, "object": Harmless(title, original.pk)}
+        return super().history_view(request, object_id, {**harmless, **(extra_context or {})})
+
+
+class Harmless(str):
+    """A name with the key of the object that bears it, for templates that show the one and link by the other."""
+
+    def __new__(cls, name: str, pk: Any) -> Self:
+        """The name, as text."""
+        made = super().__new__(cls, name)
+        made.pk = pk
+        return made
+
+    pk: Any
+
+
+class PrefetchedFormSet(InlineFormSet):
+    """Rows that the page has fetched already, with all that they show."""
+
+    def get_queryset(self) -> Any:
+        """Those of the object shown, from its prefetch."""
+        return getattr(self.instance, self.fk.remote_field.get_accessor_name()).all()
 
 
 class ReadOnlyInline(ReadOnlyAdminMixin, TabularInline):
-    """A table of objects that belong to the one shown."""
+    """A table of objects that belong to the one shown. The page's admin prefetches them."""
 
     extra = 0
+    formset = PrefetchedFormSet
+    template = "admin/polar_sync/inline.html"

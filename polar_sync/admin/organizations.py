@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.labels import show_time
+from polar_sync.admin.run_steering import OrganizationSteeringMixin
+from polar_sync.admin.text import show
 from polar_sync.models import Organization
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ReadOnlyAdmin):
+class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     """The organizations that are mirrored, and how fresh each is."""
 
-    list_display = ("name", "polar_id", "server", "last_succeeded_at")
+    list_display = ("label", "polar_id", "server_text", "succeeded")
+    fields = list_display
+    readonly_fields = list_display
+    change_form_template = "admin/polar_sync/organization/change_form.html"
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """With the button."""
+        name = f"{self.admin_site.name}:polar_sync_organization_sync"
+        context["polar_may_sync"] = self.has_sync_permission(request)
+        context["polar_sync_url"] = reverse(name, args=(context["original"].pk,))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description=gettext_lazy("name"), ordering="name")
+    def label(self, organization: Organization) -> SafeString:
+        """As the settings name it."""
+        return show(organization.name, length=200)
+
+    @admin.display(description=gettext_lazy("server"))
+    def server_text(self, organization: Organization) -> SafeString:
+        """Polar's production or sandbox, or an address."""
+        return show(organization.server, length=200)
+
+    @admin.display(description=gettext_lazy("last succeeded"), ordering="last_succeeded_at")
+    def succeeded(self, organization: Organization) -> SafeString:
+        """When a run last ended with everything mirrored."""
+        return show_time(organization.last_succeeded_at)

@@ -2,31 +2,149 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.utils.translation import gettext_lazy as _
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
-from polar_sync.admin.base import ReadOnlyAdmin, ReadOnlyInline
-from polar_sync.models import SyncFailure, SyncRun
-
-
-class SyncFailureInline(ReadOnlyInline):
-    """Customers that could not be mirrored."""
-
-    model = SyncFailure
-    fields = ("customer_id", "reason")
-    readonly_fields = fields
+from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.labels import format_number, format_share, show_label, show_time
+from polar_sync.admin.run_page import (
+    build_parts,
+    describe_source,
+    format_duration,
+    format_seconds,
+    get_share,
+)
+from polar_sync.admin.run_steering import RunSteeringMixin
+from polar_sync.admin.text import NOTHING, clean, show
+from polar_sync.models import SyncRun
 
 
 @admin.register(SyncRun)
-class SyncRunAdmin(ReadOnlyAdmin):
-    """What each run came to."""
+class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
+    """What each run came to, and a page that follows one while it goes."""
 
-    list_display = ("id", "organization", "status", "reason", "listed_count", "requests", "started_at", "finished_at")
-    list_filter = ("organization", "status")
+    list_display = (
+        "number",
+        "organization_name",
+        "status_label",
+        "progress",
+        "counts",
+        "requests_used",
+        "throttled",
+        "source",
+        "started",
+        "duration",
+    )
+    list_filter = (("organization", admin.RelatedOnlyFieldListFilter), "status")
     list_select_related = ("organization",)
-    inlines = (SyncFailureInline,)
+    list_per_page = 50
+    ordering = ("-id",)
+    fields = ()
+    change_form_template = "admin/polar_sync/syncrun/change_form.html"
 
-    @admin.display(description=_("customers"))
-    def listed_count(self, run: SyncRun) -> int:
-        """Customers that the run accounted for."""
-        return run.listed
+    def get_urls(self) -> list[URLPattern]:
+        """Beside Django's own: what the page asks for again and again."""
+        view = self.admin_site.admin_view(self.live_view)
+        return [path("<int:pk>/live.json", view, name="polar_sync_syncrun_live"), *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With the organization's name, which every page on a run shows."""
+        return super().get_queryset(request).select_related("organization")
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The parts as they are now; the page's script keeps them so."""
+        run: SyncRun = context["original"]
+        context |= {
+            "polar_parts": self._build_parts(request, run),
+            "polar_is_live": run.is_running or "retrying" in request.GET,
+            "polar_live_url": reverse(f"{self.admin_site.name}:polar_sync_syncrun_live", args=(run.pk,)),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_title(self, original: Any) -> str:
+        """Without the status, which changes while the page is open."""
+        return f"{clean(original.organization)} #{original.pk}"
+
+    def live_view(self, request: HttpRequest, pk: int) -> JsonResponse:
+        """The parts as they are now; never waits for anything."""
+        if not self.has_view_permission(request):
+            raise Http404
+        run = self.get_queryset(request).filter(pk=pk).first()
+        if run is None:
+            raise Http404
+        return JsonResponse(
+            {"is_running": run.is_running, "parts": self._build_parts(request, run)},
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _build_parts(self, request: HttpRequest, run: SyncRun) -> dict[str, str]:
+        may_sync = self.has_sync_permission(request)
+        return build_parts(request, run, site_name=self.admin_site.name, may_sync=may_sync)
+
+    @admin.display(description=gettext_lazy("run"), ordering="id")
+    def number(self, run: SyncRun) -> str:
+        """As the command and the log name it."""
+        return f"#{run.pk}"
+
+    @admin.display(description=gettext_lazy("organization"))
+    def organization_name(self, run: SyncRun) -> SafeString:
+        """As the settings name it."""
+        return show(run.organization)
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
+    def status_label(self, run: SyncRun) -> SafeString:
+        """With the reason, where there is one."""
+        label = show_label(run.get_status_display(), kind=run.status)
+        return format_html("{} {}", label, clean(run.reason)) if run.reason else label
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress(self, run: SyncRun) -> SafeString:
+        """A bar with the share in words."""
+        share = get_share(run)
+        if share is None:
+            return NOTHING
+        text = format_share(share)
+        return format_html('<progress max="1" value="{}">{}</progress> {}', f"{share:.3f}", text, text)
+
+    @admin.display(description=gettext_lazy("customers"))
+    def counts(self, run: SyncRun) -> SafeString:
+        """Accounted for; with what changed and what failed."""
+        return format_html(
+            '{} <span class="polar-quiet">(+{} ~{} −{})</span>{}',
+            format_number(run.listed),
+            format_number(run.created),
+            format_number(run.updated),
+            format_number(run.deleted),
+            format_html(" {}", show_label(f"{format_number(run.failed)} ✗", tone="bad")) if run.failed else "",
+        )
+
+    @admin.display(description=gettext_lazy("requests"), ordering="requests")
+    def requests_used(self, run: SyncRun) -> str:
+        """Sent to Polar."""
+        return format_number(run.requests)
+
+    @admin.display(description=gettext_lazy("throttled"), ordering="throttled_seconds")
+    def throttled(self, run: SyncRun) -> str:
+        """How long workers waited for the request budget."""
+        return format_seconds(run.throttled_seconds)
+
+    @admin.display(description=gettext_lazy("source of states"))
+    def source(self, run: SyncRun) -> str:
+        """Which of Polar's endpoints."""
+        return describe_source(run)
+
+    @admin.display(description=gettext_lazy("started"), ordering="started_at")
+    def started(self, run: SyncRun) -> SafeString:
+        """When."""
+        return show_time(run.started_at)
+
+    @admin.display(description=gettext_lazy("took"))
+    def duration(self, run: SyncRun) -> str:
+        """Until its end, or until now."""
+        return format_duration(run)

@@ -15,6 +15,7 @@ from polar_sync.exceptions import UnreadableAnswerError
 
 # The first digit of a status that says that the server did what was asked.
 SUCCESS = 2
+_NAMED = frozenset({"state", "balance", "export", "me"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,14 @@ class Call:
     body: bytes | None = None
     is_streamed: bool = False
     is_balance: bool = False
+
+    @property
+    def operation(self) -> str:
+        """What is asked, without whom it is about: "customers" for that list, else as "customers/state"."""
+        _, _, resource, *rest = self.path.split("/")
+        if not rest or rest == [""]:
+            return resource
+        return f"{resource}/{rest[-1] if rest[-1] in _NAMED else 'one'}"
 
     @property
     def is_read(self) -> bool:

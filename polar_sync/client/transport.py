@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from polar_sync.client.addresses import SANDBOX, resolve_server
 from polar_sync.client.answers import Answer, Call
@@ -30,11 +31,13 @@ class Usage:
     """What a client has used so far, over all threads.
 
     `requests` are attempts sent, retries included; `throttled_seconds` were spent waiting for the request budget,
-    pauses after a 429 included.
+    pauses after a 429 included. `operations` tells the requests apart, such as "customers" (the list) or
+    "customers/state".
     """
 
     requests: int = 0
     throttled_seconds: float = 0.0
+    operations: Mapping[str, int] = field(default_factory=dict)
 
 
 class Transport:
@@ -85,7 +88,7 @@ class Transport:
         attempts = Attempts(call, max_attempts=self._max_attempts, max_wait=self._budget.max_wait)
         refusal: Refusal | None = None
         while True:
-            self._pass_budget(refusal)
+            self._pass_budget(call, refusal)
             outcome = self._wire.exchange(call)
             if isinstance(outcome, Answer):
                 return outcome
@@ -108,7 +111,7 @@ class Transport:
         if not isinstance(error, RateLimitError) and closed.wait(delay):
             raise ClientClosedError("The client was closed while it waited to ask Polar again.")
 
-    def _pass_budget(self, refusal: Refusal | None) -> None:
+    def _pass_budget(self, call: Call, refusal: Refusal | None) -> None:
         try:
             waited = self._budget.acquire(closed=self._wire.sessions.closed)
         except BudgetWaitError as error:
@@ -118,9 +121,11 @@ class Transport:
                 raise refusal.error from None
             raise
         with self._counting:
+            used = self._usage.operations
             self._usage = Usage(
                 requests=self._usage.requests + 1,
                 throttled_seconds=self._usage.throttled_seconds + waited,
+                operations={**used, call.operation: used.get(call.operation, 0) + 1},
             )
 
 

@@ -24,6 +24,7 @@ from polar_sync.conf.organizations import (
     find_organization_errors,
     read_organizations,
 )
+from polar_sync.conf.rest import read_flag, read_name, read_names, read_rates
 from polar_sync.conf.values import read_choice, read_duration, read_float, read_int, read_share, read_storage
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ class PolarSyncSettings:
     organizations = Setting("ORGANIZATIONS", {}, read_organizations)
     #: Threads that fetch the states of one page.
     concurrency = Setting("CONCURRENCY", 4, read_int(minimum=1, maximum=64))
+    #: Where states come from: "batched" lists of many customers, the "per_customer" state endpoint, or "auto".
+    state_source = Setting("STATE_SOURCE", "auto", read_choice("auto", "batched", "per_customer"))
     #: Celery messages that work on one run at the same time.
     workers = Setting("WORKERS", 4, read_int(minimum=1, maximum=1000))
     #: Where the request budget is counted: "memory://" for one process, "redis://…" for many.
@@ -93,6 +96,31 @@ class PolarSyncSettings:
     )
     #: How long `polar_sync_prune` keeps the records of finished runs.
     keep_runs = Setting("KEEP_RUNS_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True))
+    #: Whether the REST API passes creating, changing and deleting customers on to Polar.
+    write_through = Setting("WRITE_THROUGH", False, read_flag)
+    #: How callers of the REST API say who they are.
+    rest_authentication_classes = Setting(
+        "REST_AUTHENTICATION_CLASSES",
+        (
+            "polar_sync.rest.authentication.BearerAuthentication",
+            "rest_framework.authentication.SessionAuthentication",
+        ),
+        read_names,
+    )
+    #: Who may come at all; Django's permissions are asked for beside these, whatever they are.
+    rest_permission_classes = Setting(
+        "REST_PERMISSION_CLASSES", ("rest_framework.permissions.IsAdminUser",), read_names
+    )
+    #: How often they may come.
+    rest_throttle_classes = Setting("REST_THROTTLE_CLASSES", (), read_names)
+    #: The rates of the throttle classes of this package.
+    rest_throttle_rates = Setting("REST_THROTTLE_RATES", {}, read_rates)
+    #: A function from a request to the names of the organizations that it may read, None for all.
+    rest_organization_resolver = Setting("REST_ORGANIZATION_RESOLVER", None, read_name)
+    #: A function from a signed-in user to the customer linked to them, or None.
+    customer_resolver = Setting("CUSTOMER_RESOLVER", None, read_name)
+    #: Seconds for which the number of customers in a list of more than 10,000 may be out of date.
+    rest_count_seconds = Setting("REST_COUNT_SECONDS", 10, read_int(minimum=0, maximum=86_400))
 
     def get_organization(self, name: str) -> OrganizationSettings:
         """The organization of that name; `SettingError` names the nearest known one where there is none."""

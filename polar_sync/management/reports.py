@@ -97,6 +97,24 @@ def describe_run(run: SyncRun, *, seconds: float) -> dict[str, Any]:
     }
 
 
+def describe_no_run(organization: str, *, status: str, run: int | None = None, **why: str) -> dict[str, Any]:
+    """The same keys where no run was made; `run` is the one that stood in the way, `why` its `reason` and `detail`."""
+    return {
+        "organization": organization,
+        "run": run,
+        "status": status,
+        "reason": "",
+        "detail": "",
+        **why,
+        "listed": 0,
+        **dict.fromkeys(OUTCOMES, 0),
+        "requests": 0,
+        "throttled_seconds": 0.0,
+        "seconds": 0.0,
+        "failures": [],
+    }
+
+
 def summarize_run(run: SyncRun, *, seconds: float) -> str:
     """The same for a person."""
     counts = ", ".join(f"{getattr(run, outcome)} {outcome}" for outcome in OUTCOMES if getattr(run, outcome))

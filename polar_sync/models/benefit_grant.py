@@ -37,6 +37,7 @@ class BenefitGrant(PolarModel):
         indexes = (
             models.Index(fields=("benefit", "customer"), name="polar_grant_benefit"),
             models.Index(fields=("benefit_type", "customer"), name="polar_grant_type"),
+            models.Index(fields=("created_at", "id"), name="polar_grant_created"),
         )
 
     def __str__(self) -> str:

@@ -36,7 +36,11 @@ class Meter(PolarModel):
     class Meta:
         verbose_name = _("meter")
         verbose_name_plural = _("meters")
-        indexes = (models.Index(fields=("meter", "balance"), name="polar_meter_balance"),)
+        indexes = (
+            models.Index(fields=("meter", "balance"), name="polar_meter_balance"),
+            models.Index(fields=("balance", "id"), name="polar_meter_lowest"),
+            models.Index(fields=("created_at", "id"), name="polar_meter_created"),
+        )
 
     def __str__(self) -> str:
         return f"{self.meter_id}: {self.balance}"

@@ -22,12 +22,20 @@ class SyncRun(models.Model):
         PARTIAL = "partial", _("partial")
         FAILED = "failed", _("failed")
 
+    class Source(models.TextChoices):
+        BATCHED = "batched", _("lists of many customers")
+        PER_CUSTOMER = "per_customer", _("each customer's state")
+
     organization = models.ForeignKey(
         "polar_sync.Organization",
         verbose_name=_("organization"),
         on_delete=models.CASCADE,
         related_name="runs",
     )
+    source = models.CharField(_("source of states"), max_length=20, choices=Source, blank=True, default="")
+    source_note = models.TextField(_("why this source"), blank=True, default="")
+    state_fields = models.JSONField(_("fields of a state"), default=dict, editable=False)
+    requests_by_part = models.JSONField(_("requests by part"), default=dict, editable=False)
     status = models.CharField(_("status"), max_length=20, choices=Status, default=Status.RUNNING)
     reason = models.CharField(_("reason"), max_length=50, blank=True, default="")
     detail = models.TextField(_("detail"), blank=True, default="")
@@ -41,6 +49,7 @@ class SyncRun(models.Model):
     began_at = models.DateTimeField(_("began at"), null=True)
     # Of the first answer of the present pass; a page that is listed again does not change them.
     pass_began_at = models.DateTimeField(_("pass began at"), null=True)
+    first_total = models.PositiveBigIntegerField(_("total when the run began"), null=True)
     pass_total = models.PositiveBigIntegerField(_("total when the pass began"), null=True)
     created = models.PositiveBigIntegerField(_("created"), default=0)
     updated = models.PositiveBigIntegerField(_("updated"), default=0)
@@ -106,6 +115,9 @@ class SyncPage(models.Model):
     # and those that were unknown before although they are older.
     seen = models.PositiveIntegerField(_("seen"), default=0)
     seen_newer = models.PositiveIntegerField(_("seen newer"), default=0)
+    # The same for the run over all its passes, newer than the run's own beginning.
+    seen_first = models.PositiveIntegerField(_("seen first"), default=0)
+    seen_first_newer = models.PositiveIntegerField(_("seen first, newer"), default=0)
     seen_unknown = models.PositiveIntegerField(_("seen unknown"), default=0)
 
     class Meta:

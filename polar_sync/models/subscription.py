@@ -21,6 +21,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 class Subscription(PolarModel):
     """A subscription in a customer's state: active or trialing. One that ends leaves the table.
 
+    Where states come from Polar's lists, past due ones are here too, with `is_in_state` false.
     Amounts are in the currency's smallest unit.
     """
 
@@ -31,6 +32,9 @@ class Subscription(PolarModel):
         related_name="subscriptions",
     )
     status = models.TextField(_("status"), null=True)
+    is_in_state = models.BooleanField(
+        _("in the state"), default=True, help_text=_("Past due subscriptions are mirrored beside the state.")
+    )
     amount = models.BigIntegerField(_("amount"), null=True)
     currency = models.TextField(_("currency"), null=True)
     recurring_interval = models.TextField(_("recurring interval"), null=True)
@@ -66,7 +70,8 @@ class Subscription(PolarModel):
         indexes = (
             models.Index(fields=("status", "customer"), name="polar_subscription_status"),
             models.Index(fields=("product", "status"), name="polar_subscription_product"),
-            models.Index(fields=("current_period_end",), name="polar_subscription_period_end"),
+            models.Index(fields=("current_period_end", "id"), name="polar_subscription_period_end"),
+            models.Index(fields=("created_at", "id"), name="polar_subscription_created"),
         )
 
     def __str__(self) -> str:

@@ -5,18 +5,13 @@ Shapes follow https://polar.sh/docs/api-reference/customers/state.
 
 from polar_sync.payloads.canonical import dump_canonical, is_equal, load_canonical
 from polar_sync.payloads.objects import (
-    CUSTOMER,
-    GRANT,
-    METER,
-    SUBSCRIPTION,
-    SUBSCRIPTION_METER,
     CustomerPayload,
-    Shape,
     StatePayload,
     read_customer,
     read_id,
     read_state,
 )
+from polar_sync.payloads.shapes import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Shape
 from polar_sync.payloads.values import project_key
 
 __all__ = [

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+import re
+from collections.abc import Container, Iterable
 from typing import Any
 
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads.values import read_timestamp
 
+MAX_DEPTH = 512
+"""Nesting of one object. Python reads JSON back only as deep as its call stack leaves room, wherever that is done."""
+_FINER_THAN_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 _encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -16,14 +20,33 @@ def dump_canonical(value: Any) -> str:
     """The ASCII text of a JSON value: sorted keys, no spaces.
 
     NUL and lone surrogates survive as escapes, 1e308 and -0.0 as they are. Raises `PayloadError` for what JSON
-    cannot say (infinity) and for nesting deeper than Python's own limit.
+    cannot say (infinity) and for nesting deeper than `MAX_DEPTH`.
     """
     try:
-        return _encoder.encode(value)
+        text = _encoder.encode(value)
     except ValueError as error:
         raise PayloadError(f"holds a value that JSON cannot say: {error}") from None
     except RecursionError:
         raise PayloadError("is nested too deeply") from None
+    # Few objects hold so many brackets at all that their depth has to be looked at.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise PayloadError("is nested too deeply")
+    return text
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [inner for item in level for inner in _iterate_inner(item) if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _iterate_inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def load_canonical(text: str) -> Any:
@@ -51,18 +74,28 @@ def _is_same_instant(one: Any, other: Any) -> bool:
     if _is_same(one, other):
         return True
     instant = read_timestamp(one)
-    return instant is not None and instant == read_timestamp(other)
+    if instant is None or instant != read_timestamp(other):
+        return False
+    # What Python's datetime cuts off could be the difference.
+    return not any(_FINER_THAN_MICROSECONDS.search(text) for text in (one, other))
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return (
-            isinstance(other, dict)
-            and one.keys() == other.keys()
-            and all(_is_same(value, other[key]) for key, value in one.items())
-        )
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(_is_same, one, other))
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    return bool(one == other)
+    """Without recursion: a value may be nested deeper than Python functions call one another."""
+    pairs = [(one, other)]
+    while pairs:
+        left, right = pairs.pop()
+        if isinstance(left, dict):
+            if not isinstance(right, dict) or left.keys() != right.keys():
+                return False
+            pairs.extend((value, right[key]) for key, value in left.items())
+        elif isinstance(left, list):
+            if not isinstance(right, list) or len(left) != len(right):
+                return False
+            pairs.extend(zip(left, right, strict=True))
+        elif isinstance(left, bool) or isinstance(right, bool):
+            if left is not right:
+                return False
+        elif left != right:
+            return False
+    return True

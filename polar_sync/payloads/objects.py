@@ -1,119 +1,20 @@
-"""The five kinds of object that are mirrored, and the two answers that carry them.
+"""The two answers that carry what is mirrored: a customer, and a customer with all of its state.
 
 https://polar.sh/docs/api-reference/customers/state
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import values
-from polar_sync.payloads.canonical import dump_canonical, load_canonical
-
-Reader = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The columns that a kind of object is projected to, each with its reader; `name` is for messages."""
-
-    name: str
-    columns: Mapping[str, Reader]
-    timestamps: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = (name for name, reader in self.columns.items() if reader is values.read_timestamp)
-        object.__setattr__(self, "timestamps", frozenset(names))
-
-    def project(self, payload: str) -> dict[str, Any]:
-        """Column values of a canonical object; an absent key projects as null."""
-        data = load_canonical(payload)
-        return {name: reader(data.get(name)) for name, reader in self.columns.items()}
-
-
-_DATED: dict[str, Reader] = {"created_at": values.read_timestamp, "modified_at": values.read_timestamp}
-
-CUSTOMER = Shape(
-    "customer",
-    {
-        **_DATED,
-        "metadata": values.read_json,
-        "external_id": values.read_key,
-        "email": values.read_label,
-        "email_verified": values.read_boolean,
-        "type": values.read_label,
-        "name": values.read_label,
-        "billing_name": values.read_text,
-        "billing_address": values.read_json,
-        "tax_id": values.read_json,
-        "locale": values.read_text,
-        "default_payment_method_id": values.read_uuid,
-        "deleted_at": values.read_timestamp,
-        "first_user_event_at": values.read_timestamp,
-        "avatar_url": values.read_text,
-    },
-)
-SUBSCRIPTION = Shape(
-    "subscription",
-    {
-        **_DATED,
-        "metadata": values.read_json,
-        "custom_field_data": values.read_json,
-        "status": values.read_label,
-        "amount": values.read_integer,
-        "currency": values.read_label,
-        "recurring_interval": values.read_label,
-        "current_period_start": values.read_timestamp,
-        "current_period_end": values.read_timestamp,
-        "trial_start": values.read_timestamp,
-        "trial_end": values.read_timestamp,
-        "cancel_at_period_end": values.read_boolean,
-        "canceled_at": values.read_timestamp,
-        "started_at": values.read_timestamp,
-        "ends_at": values.read_timestamp,
-        "product_id": values.read_uuid,
-        "discount_id": values.read_uuid,
-        "price_id": values.read_uuid,
-        "seats": values.read_integer,
-        "units": values.read_integer,
-    },
-)
-SUBSCRIPTION_METER = Shape(
-    "subscription meter",
-    {
-        **_DATED,
-        "meter_id": values.read_uuid,
-        "consumed_units": values.read_number,
-        "credited_units": values.read_number,
-        "amount": values.read_integer,
-    },
-)
-GRANT = Shape(
-    "benefit grant",
-    {
-        **_DATED,
-        "granted_at": values.read_timestamp,
-        "benefit_id": values.read_uuid,
-        "benefit_type": values.read_label,
-        "benefit_metadata": values.read_json,
-        "properties": values.read_json,
-    },
-)
-METER = Shape(
-    "meter",
-    {
-        **_DATED,
-        "meter_id": values.read_uuid,
-        "consumed_units": values.read_number,
-        "credited_units": values.read_number,
-        "balance": values.read_number,
-    },
-)
+from polar_sync.payloads.canonical import dump_canonical
+from polar_sync.payloads.shapes import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER
 
 CUSTOMER_KEYS = frozenset({"id", "organization_id", *CUSTOMER.columns})
 """What Polar's contract names of a customer, in a list as in a state. Anything else is kept apart by its origin."""
@@ -122,11 +23,15 @@ _CHILD_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
 
 @dataclass(frozen=True, slots=True)
 class ChildPayload:
-    """One child of a customer: `parent_id` is the subscription's for a subscription meter, else the customer's."""
+    """One child of a customer: `parent_id` is the subscription's for a subscription meter, else the customer's.
+
+    `is_in_state` is False for what lists show beside a state, such as a past due subscription.
+    """
 
     id: UUID
     parent_id: UUID
     payload: str
+    is_in_state: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +68,12 @@ def read_id(value: Any, *, what: str) -> UUID:
         raise PayloadError(f"{what} is not an object but {type(value).__name__}")
     identifier = values.read_uuid(value.get("id"))
     if identifier is None:
-        raise PayloadError(f"{what} has no valid id: {str(value.get('id'))[:60]!a}")
+        raise PayloadError(f"{what} has no valid id: {_describe(value.get('id'))}")
     return identifier
+
+
+def _describe(value: Any) -> str:
+    return ascii(value[:60]) if isinstance(value, str) else type(value).__name__
 
 
 def read_customer(value: Any) -> CustomerPayload:
@@ -183,22 +92,29 @@ def read_customer(value: Any) -> CustomerPayload:
     )
 
 
-def read_state(value: Any) -> StatePayload:
-    """Read the answer of the state operations. Of two children with one id, the later modified one is kept."""
+def read_state(value: Any, *, beside: Sequence[Any] = ()) -> StatePayload:
+    """Read the answer of the state operations, and subscriptions `beside` it. Raises `PayloadError`.
+
+    Of two children with one id the later modified one is kept. Where that does not tell, their text does and not
+    their place: the order of the arrays carries no meaning and differs between calls.
+    """
     read_id(value, what="state")
     customer = read_customer({key: item for key, item in value.items() if key not in _CHILD_ARRAYS})
     subscriptions = _read_array(value, "active_subscriptions", what=SUBSCRIPTION.name)
     grants = _read_array(value, "granted_benefits", what=GRANT.name)
     meters = _read_array(value, "active_meters", what=METER.name)
-    subscription_meters: dict[UUID, tuple[UUID, dict[str, Any]]] = {}
-    for identifier, subscription in subscriptions.items():
-        for meter_id, meter in _read_subscription_meters(subscription).items():
-            subscription_meters[meter_id] = (identifier, meter)
+    others = _read_array({"beside": list(beside)}, "beside", what=SUBSCRIPTION.name)
+    subscriptions = {**others, **subscriptions}
+    outside = others.keys() - {read_id(item, what=SUBSCRIPTION.name) for item in value["active_subscriptions"]}
+    subscription_meters = _read_all_subscription_meters(subscriptions)
     objects = [*subscriptions.values(), *grants.values(), *meters.values()]
     objects += [meter for _, meter in subscription_meters.values()]
     return StatePayload(
         customer=customer,
-        subscriptions=_keep(customer.id, {key: _without_meters(item) for key, item in subscriptions.items()}),
+        subscriptions={
+            key: ChildPayload(key, customer.id, dump_canonical(_without_meters(item)), is_in_state=key not in outside)
+            for key, item in subscriptions.items()
+        },
         subscription_meters={
             key: ChildPayload(key, parent, dump_canonical(meter))
             for key, (parent, meter) in subscription_meters.items()
@@ -220,11 +136,18 @@ def _without_meters(subscription: dict[str, Any]) -> dict[str, Any]:
     return subscription
 
 
-def _read_subscription_meters(subscription: dict[str, Any]) -> dict[UUID, dict[str, Any]]:
-    """Anything but an array is no meters: they are optional, unlike the arrays of a state."""
-    if not isinstance(subscription.get("meters"), list):
-        return {}
-    return _read_array(subscription, "meters", what=SUBSCRIPTION_METER.name)
+def _read_all_subscription_meters(
+    subscriptions: Mapping[UUID, dict[str, Any]],
+) -> dict[UUID, tuple[UUID, dict[str, Any]]]:
+    """Each meter with the id of its subscription. Anything but an array is no meters: they are optional."""
+    found: dict[UUID, tuple[UUID, dict[str, Any]]] = {}
+    for parent, subscription in sorted(subscriptions.items()):
+        if not isinstance(subscription.get("meters"), list):
+            continue
+        for key, meter in _read_array(subscription, "meters", what=SUBSCRIPTION_METER.name).items():
+            if key not in found or _rank(meter) >= _rank(found[key][1]):
+                found[key] = (parent, meter)
+    return found
 
 
 def _read_array(value: dict[str, Any], key: str, *, what: str) -> dict[UUID, dict[str, Any]]:
@@ -234,14 +157,13 @@ def _read_array(value: dict[str, Any], key: str, *, what: str) -> dict[UUID, dic
     found: dict[UUID, dict[str, Any]] = {}
     for item in items:
         identifier = read_id(item, what=what)
-        if identifier not in found or not _is_later(found[identifier], item):
+        if identifier not in found or _rank(item) >= _rank(found[identifier]):
             found[identifier] = item
     return found
 
 
-def _is_later(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    left, right = _newest([one]), _newest([other])
-    return left is not None and (right is None or left > right)
+def _rank(item: dict[str, Any]) -> tuple[datetime, str]:
+    return _newest([item]) or datetime.min.replace(tzinfo=UTC), dump_canonical(item)
 
 
 def _newest(objects: list[dict[str, Any]]) -> datetime | None:

@@ -81,7 +81,8 @@ def read_number(value: Any) -> float | None:
 
 def read_timestamp(value: Any) -> datetime | None:
     """An ISO 8601 instant, in UTC; one without an offset is UTC."""
-    if not isinstance(value, str):
+    # Python's reader overlooks a NUL at the end and a surrogate in the middle.
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         return None
     try:
         instant = datetime.fromisoformat(value)

@@ -1,10 +1,12 @@
 """The only writer of mirrored rows."""
 
 from polar_sync.store.apply import apply
+from polar_sync.store.catalogue import Found, apply_catalogue
 from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
 from polar_sync.store.observations import (
     Observation,
     observe_absence,
+    observe_assembled,
     observe_customer,
     observe_state,
 )
@@ -14,11 +16,14 @@ __all__ = [
     "ApplyResult",
     "Change",
     "ChangeKind",
+    "Found",
     "Observation",
     "Outcome",
     "Sighting",
     "apply",
+    "apply_catalogue",
     "observe_absence",
+    "observe_assembled",
     "observe_customer",
     "observe_state",
 ]

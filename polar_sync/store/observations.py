@@ -6,14 +6,18 @@ its state (the children and the state's further fields). That Polar knows no suc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
 from polar_sync.payloads import CustomerPayload, StatePayload, read_customer, read_state
 from polar_sync.payloads.objects import ChildPayload
+
+Unsure = Mapping[str, frozenset[str]]
+"""Fields, by kind of object, of which a stored value is better than the one that was observed."""
 
 _TRUSTED_LEAD = timedelta(days=1)
 """A modification this much later than the answer that tells of it is hostile or broken, and is not believed."""
@@ -23,13 +27,14 @@ _TRUSTED_LEAD = timedelta(days=1)
 class Observation:
     """One answer about one customer: its fields, or its state, or (neither) that it does not exist.
 
-    `as_of` is aware and on Polar's clock.
+    `as_of` is aware and on Polar's clock. `unsure` is set for a state that was put together from lists.
     """
 
     id: UUID
     as_of: datetime
     customer: CustomerPayload | None = None
     state: StatePayload | None = None
+    unsure: Unsure | None = None
 
 
 def observe_customer(data: Any, *, as_of: datetime) -> Observation:
@@ -44,6 +49,15 @@ def observe_state(data: Any, *, as_of: datetime) -> Observation:
     return Observation(state.customer.id, _get_time(as_of, state.newest_at), state=state)
 
 
+def observe_assembled(data: Any, *, as_of: datetime, beside: Sequence[Any], unsure: Unsure) -> Observation:
+    """From a state that was put together from lists. Raises `PayloadError`.
+
+    `as_of` is the earliest of the lists' times, and is not moved by a later change that only one of them shows.
+    """
+    state = read_state(data, beside=beside)
+    return Observation(state.customer.id, as_of, state=state, unsure=unsure)
+
+
 def observe_absence(customer_id: UUID, *, as_of: datetime) -> Observation:
     """From a `ResourceNotFound` answer, and from nothing else."""
     return Observation(customer_id, as_of)
@@ -56,6 +70,14 @@ def _get_time(as_of: datetime, newest: datetime | None) -> datetime:
     return newest
 
 
+class Origin(Enum):
+    """Who told of the children: Polar's state, its lists (no archived meters), or nobody, as the customer is gone."""
+
+    STATE = "state"
+    LISTS = "lists"
+    GONE = "gone"
+
+
 @dataclass(slots=True)
 class Children:
     """All children of a customer at one time, by kind and id."""
@@ -65,6 +87,8 @@ class Children:
     grants: dict[UUID, ChildPayload] = field(default_factory=dict)
     meters: dict[UUID, ChildPayload] = field(default_factory=dict)
     extra: str = ""
+    origin: Origin = Origin.GONE
+    unsure: Unsure = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -84,7 +108,7 @@ class Folded:
         """Take one more observation in; of two with the same time the one added later holds."""
         if observation.state is not None:
             self._set_own(observation.state.customer, observation.as_of)
-            self._set_children(_copy_children(observation.state), observation.as_of)
+            self._set_children(_copy_children(observation.state, observation.unsure), observation.as_of)
         elif observation.customer is not None:
             self._set_own(observation.customer, observation.as_of)
             if is_due(observation.as_of, self.extra_at):
@@ -120,11 +144,13 @@ def fold(observations: Iterable[Observation]) -> dict[UUID, Folded]:
     return dict(sorted(folded.items()))
 
 
-def _copy_children(state: StatePayload) -> Children:
+def _copy_children(state: StatePayload, unsure: Unsure | None) -> Children:
     return Children(
         subscriptions=dict(state.subscriptions),
         subscription_meters=dict(state.subscription_meters),
         grants=dict(state.grants),
         meters=dict(state.meters),
         extra=state.customer.extra,
+        origin=Origin.STATE if unsure is None else Origin.LISTS,
+        unsure=unsure or {},
     )

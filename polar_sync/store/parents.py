@@ -1,4 +1,4 @@
-"""The customers' own rows: inserted bare, locked in one order, compared, written."""
+"""The customers' own rows: compared, and written with their observation times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from uuid import UUID
 from polar_sync.models import Customer, CustomerObservation
 from polar_sync.payloads import CUSTOMER, is_equal
 from polar_sync.payloads.objects import CustomerPayload
+from polar_sync.store.assembled import prefer_stored
 from polar_sync.store.observations import Folded, is_due
 
 _COLUMNS = (*CUSTOMER.columns, "payload", "extra", "state_extra", "synced_at", "scrubbed_at")
-_TIMES = ("observed_at", "extra_observed_at", "state_observed_at", "absent_at", "seen_by_run", "seen_in_pass")
+TIMES = ("observed_at", "extra_observed_at", "state_observed_at", "absent_at", "seen_by_run", "seen_in_pass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +43,6 @@ class CustomerWrite:
     before: str
     was_living: bool
     is_changed: bool = False
-
-
-def insert_missing(folded: Mapping[UUID, Folded], *, organization_id: UUID, using: str) -> None:
-    """Insert unknown customers bare, in id order, so that first sightings can be locked like any other.
-
-    One that was only found absent is not inserted: nothing is known of it.
-    """
-    told = [key for key, item in folded.items() if item.own is not None]
-    known = set(CustomerObservation.objects.using(using).filter(pk__in=told).values_list("pk", flat=True))
-    missing = [key for key in told if key not in known]
-    if not missing:
-        return
-    rows = [Customer(id=key, organization_id=organization_id) for key in missing]
-    Customer.all_objects.using(using).bulk_create(rows, ignore_conflicts=True)
-    observations = [CustomerObservation(customer_id=key) for key in missing]
-    CustomerObservation.objects.using(using).bulk_create(observations, ignore_conflicts=True)
-
-
-def lock_sightings(ids: Iterable[UUID], *, using: str) -> dict[UUID, Sighting]:
-    """Lock the observation rows of these customers in id order, and read them."""
-    rows = (
-        CustomerObservation.objects.using(using)
-        .select_for_update()
-        .filter(pk__in=list(ids))
-        .order_by("pk")
-        .values_list("pk", *_TIMES)
-    )
-    return {pk: Sighting(*times) for pk, *times in rows}
 
 
 def merge_times(sighting: Sighting, item: Folded) -> Sighting:
@@ -107,7 +80,8 @@ def merge_customer(row: Customer, item: Folded, *, before: Sighting, after: Sigh
     if item.extra_at is not None and is_due(item.extra_at, before.extra_observed_at):
         write.is_changed |= _set_text(row, "extra", item.extra)
     if item.children_at is not None and is_due(item.children_at, before.state_observed_at):
-        write.is_changed |= _set_text(row, "state_extra", item.children.extra)
+        extra = prefer_stored(row.state_extra, item.children.extra, fields=item.children.unsure.get("customer"))
+        write.is_changed |= _set_text(row, "state_extra", extra)
     write.is_changed |= _set_deleted(row, after.absent_at)
     return write
 
@@ -120,7 +94,9 @@ def _set_own(row: Customer, own: CustomerPayload, *, is_known: bool) -> bool:
 
 
 def _set_text(row: Customer, name: str, text: str) -> bool:
-    if getattr(row, name) == text:
+    """For further fields: JSON text of an object, or nothing."""
+    stored = getattr(row, name)
+    if stored == text or (stored and text and is_equal(stored, text, timestamps=())):
         return False
     setattr(row, name, text)
     return True
@@ -136,18 +112,19 @@ def _set_deleted(row: Customer, absent_at: datetime | None) -> bool:
     return True
 
 
-def write_customers(rows: Iterable[Customer], *, synced_at: datetime, using: str) -> None:
+def write_customers(
+    rows: Iterable[Customer], *, synced_at: datetime, using: str, scrubbed_at: datetime | None = None
+) -> None:
     """Write changed customers in one statement, their columns projected anew."""
-    complete = [_project(row, synced_at=synced_at) for row in rows]
+    complete = [_project(row, synced_at=synced_at, scrubbed_at=scrubbed_at) for row in rows]
     if complete:
         Customer.all_objects.using(using).bulk_create(
             complete, update_conflicts=True, unique_fields=["id"], update_fields=list(_COLUMNS)
         )
 
 
-def _project(row: Customer, *, synced_at: datetime) -> Customer:
-    columns: dict[str, Any] = CUSTOMER.project(row.payload)
-    columns |= {"deleted_at": row.deleted_at, "synced_at": synced_at}
+def _project(row: Customer, **times: datetime | None) -> Customer:
+    columns: dict[str, Any] = {**CUSTOMER.project(row.payload), **times, "deleted_at": row.deleted_at}
     columns |= {"payload": row.payload, "extra": row.extra, "state_extra": row.state_extra}
     return Customer(id=row.pk, organization_id=row.organization_id, **columns)
 
@@ -155,10 +132,10 @@ def _project(row: Customer, *, synced_at: datetime) -> Customer:
 def write_sightings(sightings: Mapping[UUID, Sighting], *, using: str) -> None:
     """Move the observation times, in one statement."""
     rows = [
-        CustomerObservation(customer_id=key, **{name: getattr(sighting, name) for name in _TIMES})
+        CustomerObservation(customer_id=key, **{name: getattr(sighting, name) for name in TIMES})
         for key, sighting in sightings.items()
     ]
     if rows:
         CustomerObservation.objects.using(using).bulk_create(
-            rows, update_conflicts=True, unique_fields=["customer"], update_fields=list(_TIMES)
+            rows, update_conflicts=True, unique_fields=["customer"], update_fields=list(TIMES)
         )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from uuid import UUID
 
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import settings
 from polar_sync.models import Customer, SyncRun
-from polar_sync.payloads import CUSTOMER, dump_canonical, load_canonical
+from polar_sync.payloads import dump_canonical, load_canonical
+from polar_sync.store.locking import lock_sightings
+from polar_sync.store.parents import Sighting, write_customers, write_sightings
+
+Sightings = Mapping[UUID, Sighting]
 
 _BATCH = 500
 # What tells of no person. The dates stay, so that reports over the past stay true.
@@ -35,30 +42,39 @@ def prune_customers() -> tuple[str, int]:
     return action, 0
 
 
-def _in_batches(customers: Any, work: Any) -> int:
-    """Small transactions, so that a run is never kept waiting for long."""
+def _in_batches(customers: QuerySet[Customer], work: Callable[[list[Customer], Sightings, str], None]) -> int:
+    """Small transactions, so that a run is never kept waiting for long, each under the locks that the store takes."""
+    using = router.db_for_write(Customer)
+    customers = customers.using(using)
     done = 0
     while True:
-        with transaction.atomic(using=router.db_for_write(Customer)):
-            rows = list(customers.select_for_update()[:_BATCH])
-            if not rows:
+        with transaction.atomic(using=using):
+            ids = list(customers.values_list("pk", flat=True)[:_BATCH])
+            if not ids:
                 return done
-            work(rows)
+            sightings = lock_sightings(ids, using=using)
+            rows = list(customers.filter(pk__in=ids))
+            work(rows, sightings, using)
             done += len(rows)
 
 
-def _delete(rows: list[Customer]) -> None:
-    Customer.all_objects.filter(pk__in=[row.pk for row in rows]).delete()
+def _delete(rows: list[Customer], _: Sightings, using: str) -> None:
+    Customer.all_objects.using(using).filter(pk__in=[row.pk for row in rows]).delete()
 
 
-def _scrub(rows: list[Customer]) -> None:
+def _scrub(rows: list[Customer], sightings: Sightings, using: str) -> None:
     for row in rows:
         data = load_canonical(row.payload)
         kept = {name: data[name] for name in _IMPERSONAL if name in data}
         row.payload, row.extra, row.state_extra = dump_canonical(kept), "", ""
-        row.scrubbed_at = timezone.now()
-        for name, value in CUSTOMER.project(row.payload).items():
-            if name != "deleted_at":
-                setattr(row, name, value)
-    columns = [name for name in CUSTOMER.columns if name != "deleted_at"]
-    Customer.all_objects.bulk_update(rows, [*columns, "payload", "extra", "state_extra", "scrubbed_at"], batch_size=100)
+    now = timezone.now()
+    write_customers(rows, synced_at=now, scrubbed_at=now, using=using)
+    scrubbed = {row.pk: _forget_before_absence(sightings[row.pk]) for row in rows if row.pk in sightings}
+    write_sightings(scrubbed, using=using)
+
+
+def _forget_before_absence(sighting: Sighting) -> Sighting:
+    """What was said before Polar knew the customer no more, and is heard only now, must not bring the person back."""
+    if sighting.absent_at is None:
+        return sighting
+    return replace(sighting, observed_at=sighting.absent_at, extra_observed_at=sighting.absent_at)

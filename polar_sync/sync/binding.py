@@ -7,10 +7,12 @@ from typing import Any
 
 from django.db import router, transaction
 
+from polar_sync.client import ListPage
 from polar_sync.conf import settings
 from polar_sync.exceptions import ConfigurationError, OrganizationMismatchError
 from polar_sync.models import Organization
 from polar_sync.payloads.values import read_uuid
+from polar_sync.sync.connections import Connection
 
 
 def bind_organization(organization: Organization, customers: Sequence[Any], *, expected: str | None) -> None:
@@ -36,6 +38,21 @@ def bind_organization(organization: Organization, customers: Sequence[Any], *, e
     elif customers:
         raise ConfigurationError(
             f"The customers of {organization.name!r} do not say which organization they belong to. Set ORGANIZATION_ID."
+        )
+
+
+def check_organization(
+    organization: Organization, listing: ListPage, connection: Connection, *, is_empty_believed: bool = False
+) -> None:
+    """Before a `ResourceNotFound` is believed: check by a listing that the token shows this organization.
+
+    Raises `OrganizationMismatchError`, also where it lists nobody, which shows nothing, unless that is believed.
+    """
+    bind_organization(organization, listing.items, expected=connection.organization_id)
+    if not listing.items and not is_empty_believed:
+        raise OrganizationMismatchError(
+            f"The token of {organization.name!r} lists no customer, which does not show that it is still of the same "
+            "Polar organization. Nobody was marked deleted. Check the token, or run with --allow-mass-deletion."
         )
 
 

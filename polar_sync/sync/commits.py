@@ -14,13 +14,13 @@ from django.db.models.functions import Now
 
 from polar_sync.models import SyncFailure, SyncPage, SyncRun
 from polar_sync.models.run import OUTCOMES
-from polar_sync.store import ApplyResult, apply
-from polar_sync.sync.leases import finish_page, save_page
+from polar_sync.store import ApplyResult, Found, apply, apply_catalogue
+from polar_sync.sync.leases import LeaseLostError, finish_page, save_page
 from polar_sync.sync.pages import Gathered
-from polar_sync.sync.runs import open_following_pages
+from polar_sync.sync.runs import open_following_pages, open_page
 
 
-def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, usage: tuple[int, float]) -> int:
+def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, catalogue: Found | None = None) -> int:
     """Write what arrived; the page is done if all of it did. Returns how many further pages that opened.
 
     Raises `LeaseLostError`, with nothing written, where the page is no longer ours.
@@ -32,9 +32,12 @@ def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, usage: tupl
         outcomes["failed"] = len(failed.new_in_run)
         counts = _count_seen(run, page, gathered, result)
         counts["seen"] += len(failed.new_in_pass - _get_mirrored(result))
+        counts["seen_first"] += len(failed.new_in_run - _get_mirrored(result))
         opened = _open_pages(run, page, gathered)
         _save(page, gathered, counts)
-        _add_to_run(run, outcomes, usage)
+        if catalogue:
+            apply_catalogue(catalogue, organization=run.organization)
+        _add_to_run(run, outcomes)
     return opened
 
 
@@ -55,6 +58,8 @@ class _Failed(NamedTuple):
 def _record_failures(run: SyncRun, page: SyncPage, failures: Mapping[str, str]) -> _Failed:
     if not failures:
         return _Failed(set(), set())
+    # One page at a time: two that list the same customer must not both take its failure for new.
+    SyncRun.objects.select_for_update().get(pk=run.pk)
     rows = SyncFailure.objects.filter(run=run, customer_id__in=failures)
     known = dict(rows.values_list("customer_id", "pass_number"))
     new_in_run = failures.keys() - known.keys()
@@ -86,10 +91,12 @@ def _count_seen(run: SyncRun, page: SyncPage, gathered: Gathered, result: ApplyR
     for key, before in result.sightings.items():
         if before.seen_by_run == run.pk and before.seen_in_pass == page.pass_number:
             continue
-        counts["seen"] += 1
         created_at = _get_created_at(gathered, key)
+        counts["seen"] += 1
         counts["seen_newer"] += _is_later(created_at, run.pass_began_at)
-        counts["seen_unknown"] += not before.is_known and not _is_later(created_at, run.began_at)
+        if before.seen_by_run != run.pk:
+            counts["seen_first"] += 1
+            counts["seen_first_newer"] += _is_later(created_at, run.began_at)
     return counts
 
 
@@ -105,8 +112,16 @@ def _is_later(time: datetime | None, other: datetime | None) -> bool:
 
 
 def _open_pages(run: SyncRun, page: SyncPage, gathered: Gathered) -> int:
-    """Page 1 opens all that its answer tells of; a later answer those by which the list has grown since."""
+    """Page 1 opens all that its answer tells of; a later answer those by which the list has grown since.
+
+    In a walk backwards each window opens the next, once all of it is accounted for.
+    """
     if gathered.answer is None or page.kind != SyncPage.Kind.LIST:
+        return 0
+    if page.pass_number > 1:
+        if page.number > 1 and gathered.is_complete:
+            open_page(run, number=page.number - 1)
+            return 1
         return 0
     if page.number > 1 and gathered.answer.max_page <= _get_last_number(run, page):
         return 0
@@ -125,6 +140,7 @@ def _save(page: SyncPage, gathered: Gathered, counts: Counter[str]) -> None:
             "total_count": gathered.answer.total_count,
             "max_page": gathered.answer.max_page,
             "listed_at": gathered.answer.as_of,
+            "customer_ids": gathered.ends if page.pass_number > 1 else [],
         }
     if gathered.is_complete:
         finish_page(page, **fields)
@@ -132,12 +148,11 @@ def _save(page: SyncPage, gathered: Gathered, counts: Counter[str]) -> None:
         save_page(page, **fields)
 
 
-def _add_to_run(run: SyncRun, outcomes: Counter[str], usage: tuple[int, float]) -> None:
-    requests, seconds = usage
-    SyncRun.objects.filter(pk=run.pk).update(
+def _add_to_run(run: SyncRun, outcomes: Counter[str]) -> None:
+    hit = SyncRun.objects.filter(pk=run.pk, status=SyncRun.Status.RUNNING).update(
         heartbeat_at=Now(),
         waiting_until=None,
-        requests=F("requests") + requests,
-        throttled_seconds=F("throttled_seconds") + seconds,
         **{name: F(name) + outcomes[name] for name in OUTCOMES},
     )
+    if not hit:
+        raise LeaseLostError

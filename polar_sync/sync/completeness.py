@@ -16,6 +16,7 @@ from polar_sync.models import Customer, SyncPage, SyncRun
 
 MAX_PASSES = 3
 CONFIRM_SIZE = 100
+_NOBODY = str(UUID(int=0))
 
 
 def is_complete(run: SyncRun) -> bool:
@@ -23,21 +24,44 @@ def is_complete(run: SyncRun) -> bool:
 
     The counts prove it where the distinct customers seen equal the last answer's total, and that equals the first
     answer's plus those seen that are newer than it: then all that the first answer counted were seen. A deletion in
-    between spoils the proof. The pass is taken for complete nevertheless if it found nobody who is older than the run
-    and was not known before the pass, as a skipped customer would have to be skipped in each pass.
+    between spoils that proof, but not the one of a walk backwards (`polar_sync.sync.windows`). Where it is only equal
+    timestamps that change places between answers, all passes together give the proof that none gives alone.
     """
-    pages = list(
-        SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST, pass_number=run.pass_number).order_by("number")
-    )
-    return _is_proven(pages, first=run.pass_total or 0) or not any(page.seen_unknown for page in pages)
+    every = list(SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST).order_by("pass_number", "number"))
+    pages = [page for page in every if page.pass_number == run.pass_number]
+    seen, newer = sum(page.seen for page in pages), sum(page.seen_newer for page in pages)
+    if _is_proven(pages, first=run.pass_total or 0, seen=seen, newer=newer):
+        return True
+    seen, newer = sum(page.seen_first for page in every), sum(page.seen_first_newer for page in every)
+    if _is_proven(every, first=run.first_total or 0, seen=seen, newer=newer):
+        return True
+    return run.pass_number > 1 and _is_unbroken(pages)
 
 
-def _is_proven(pages: list[SyncPage], *, first: int) -> bool:
+def _is_unbroken(pages: list[SyncPage]) -> bool:
+    """Whether no customer can have slipped from one window of a walk backwards to the one that was listed before it.
+
+    That takes customers with equal `created_at` on both sides of the border between the two. Where the oldest of the
+    one and the newest of the other were created at different times, no such customers are there.
+    """
+    ends = {UUID(key) for page in pages for key in page.customer_ids}
+    created = dict(Customer.all_objects.filter(pk__in=ends).values_list("pk", "created_at"))
+    border = None
+    for page in reversed(pages):
+        if not page.customer_ids and border is None:
+            continue  # beyond the end of the list
+        oldest, newest = (created.get(UUID(key)) for key in page.customer_ids or (_NOBODY, _NOBODY))
+        if oldest is None or newest is None or newest == border:
+            return False
+        border = oldest
+    return True
+
+
+def _is_proven(pages: list[SyncPage], *, first: int, seen: int, newer: int) -> bool:
     """Every total must lie between the first and the last: answers of one second cannot be told apart by time."""
-    answers = sorted((page.listed_at, page.number, page.total_count or 0) for page in pages if page.listed_at)
+    answers = sorted((page.listed_at, page.pk, page.total_count or 0) for page in pages if page.listed_at)
     totals = [total for _, _, total in answers]
     last = totals[-1] if totals else 0
-    seen, newer = sum(page.seen for page in pages), sum(page.seen_newer for page in pages)
     return seen == last == first + newer and all(first <= total <= last for total in totals)
 
 

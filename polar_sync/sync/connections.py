@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from polar_sync.client import PolarClient, RequestBudget
+from polar_sync.client import ListPage, PolarClient, RequestBudget, Usage
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.states import PerCustomerSource, StateSource
+from polar_sync.states import Catalogue, Densities, PerCustomerSource, StateSource
+from polar_sync.sync.threads import FetchThreads
 
+_OLDEST_FIRST = ("created_at", "email", "name")
 WORKER_PATIENCE = 5.0
 """Seconds that a Celery worker waits for the budget in place; beyond, the work goes back to the broker."""
 
@@ -22,21 +25,29 @@ class Connection:
     """A client with its threads, and what it has used since that was last asked."""
 
     client: PolarClient
-    executor: ThreadPoolExecutor
-    source: StateSource
+    executor: Executor
+    per_customer: StateSource
     organization_id: str | None
+    densities: Densities = field(default_factory=Densities)
+    catalogue: Catalogue = field(default_factory=Catalogue)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _taken_requests: int = 0
-    _taken_seconds: float = 0.0
+    _taken: Usage = field(default_factory=Usage)
 
-    def take_usage(self) -> tuple[int, float]:
-        """Requests and throttled seconds since the last call; each is handed out once, whoever asks."""
+    def list_customers(self, *, page: int, limit: int) -> ListPage:
+        """One page of the organization's customers, oldest first; emails break ties, which Polar itself does not."""
+        wanted = self.organization_id
+        return self.client.customers.list(page=page, limit=limit, sorting=_OLDEST_FIRST, organization_id=wanted)
+
+    def take_usage(self) -> Usage:
+        """What was used since the last call; each request is handed out once, whoever asks."""
         with self._lock:
-            usage = self.client.usage
-            requests = usage.requests - self._taken_requests
-            seconds = usage.throttled_seconds - self._taken_seconds
-            self._taken_requests, self._taken_seconds = usage.requests, usage.throttled_seconds
-        return requests, seconds
+            usage, taken = self.client.usage, self._taken
+            self._taken = usage
+        return Usage(
+            requests=usage.requests - taken.requests,
+            throttled_seconds=usage.throttled_seconds - taken.throttled_seconds,
+            operations=Counter(usage.operations) - Counter(taken.operations),
+        )
 
     def close(self) -> None:
         """Wake and end the threads, close the sockets."""
@@ -69,11 +80,11 @@ def connect(organization: OrganizationSettings, *, max_wait: float | None = None
         read_timeout=settings.read_timeout,
     )
     concurrency = settings.concurrency
-    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="polar_sync")
+    executor = FetchThreads(concurrency, name="polar_sync")
     return Connection(
         client=client,
         executor=executor,
-        source=PerCustomerSource(client, executor, concurrency),
+        per_customer=PerCustomerSource(client, executor, concurrency),
         organization_id=str(organization.organization_id) if organization.organization_id else None,
     )
 

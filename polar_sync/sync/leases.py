@@ -110,9 +110,10 @@ def filter_abandoned(runs: QuerySet[SyncRun]) -> QuerySet[SyncRun]:
 
 
 def _get_held(page: SyncPage) -> QuerySet[SyncPage]:
-    return SyncPage.objects.filter(
-        pk=page.pk, is_done=False, lease_token=page.lease_token, run__status=SyncRun.Status.RUNNING
-    )
+    # The token stands in the UPDATE's own WHERE, and not behind a join: PostgreSQL looks again, after waiting for
+    # whoever has the row locked, at the conditions on that very row only.
+    running = SyncRun.objects.filter(status=SyncRun.Status.RUNNING)
+    return SyncPage.objects.filter(pk=page.pk, is_done=False, lease_token=page.lease_token, run__in=running)
 
 
 def _get_lease_end() -> object:

@@ -15,8 +15,9 @@ from polar_sync.client import ListPage
 from polar_sync.exceptions import NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import CustomerObservation, SyncFailure, SyncPage, SyncRun
 from polar_sync.payloads import read_id
-from polar_sync.states import StateAnswer, is_hopeless, wait_for
-from polar_sync.store import Observation, observe_absence, observe_customer, observe_state
+from polar_sync.states import StateAnswer, StateSource, is_hopeless, wait_for
+from polar_sync.store import Observation, observe_absence, observe_assembled, observe_customer, observe_state
+from polar_sync.sync.binding import check_organization
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.leases import LeaseKeeper
 from polar_sync.sync.windows import get_window
@@ -35,6 +36,7 @@ class Gathered:
     """
 
     answer: ListPage | None = None
+    items: dict[UUID, Any] = field(default_factory=dict)
     observations: dict[UUID, list[Observation]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     missing: set[UUID] = field(default_factory=set)
@@ -64,19 +66,8 @@ class Gathered:
 def list_page(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
     """Ask Polar for the page, oldest customers first, and read its items; none is lost for another's fault."""
     window = get_window(page.number, pass_number=page.pass_number)
-    filters: dict[str, Any] = {}
-    if connection.organization_id:
-        filters["organization_id"] = connection.organization_id
-    answer = wait_for(
-        connection.executor.submit(
-            connection.client.customers.list,
-            page=window.page,
-            limit=window.limit,
-            sorting=["created_at"],
-            **filters,
-        ),
-        on_tick=LeaseKeeper(page).tick,
-    )
+    listing = connection.executor.submit(connection.list_customers, page=window.page, limit=window.limit)
+    answer = wait_for(listing, on_tick=LeaseKeeper(page).tick)
     gathered = Gathered(answer=answer)
     for item in answer.items:
         try:
@@ -85,6 +76,7 @@ def list_page(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
             gathered.failures[_name_customer(item)] = error.reason
         else:
             gathered.observations.setdefault(observation.id, []).append(observation)
+            gathered.items[observation.id] = item
     gathered.missing = gathered.observations.keys() - _get_accounted(run, gathered.observations)
     gathered.ends = _get_ends(gathered)
     return gathered
@@ -100,41 +92,57 @@ def _get_ends(gathered: Gathered) -> list[str]:
     return [times[min(times)], times[max(times)]] if times else []
 
 
-def read_confirmation(run: SyncRun, page: SyncPage) -> Gathered:
-    """The customers of a confirmation page that the run has not accounted for yet."""
+def read_confirmation(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
+    """The customers of a confirmation page that the run has not accounted for yet.
+
+    A run may be continued with another token. To one of another organization all of them are unknown, so it has to show
+    first whose it is; raises `OrganizationMismatchError`.
+    """
     ids = {UUID(value) for value in page.customer_ids}
     gathered = Gathered()
     gathered.missing = ids - _get_accounted(run, ids)
     gathered.observations = {key: [] for key in gathered.missing}
+    if gathered.missing:
+        listing = connection.executor.submit(connection.list_customers, page=1, limit=1)
+        answer = wait_for(listing, on_tick=LeaseKeeper(page).tick)
+        is_allowed = run.is_mass_deletion_allowed
+        check_organization(run.organization, answer, connection, is_empty_believed=is_allowed)
     return gathered
 
 
-def fetch_states(page: SyncPage, gathered: Gathered, connection: Connection) -> Iterator[None]:
+def fetch_states(page: SyncPage, gathered: Gathered, source: StateSource) -> Iterator[None]:
     """Get the missing states, one with each step of the iterator.
 
     What does not arrive stays missing, with the obstacle that says why.
     """
     as_of = gathered.answer.as_of if gathered.answer else None
     keeper = LeaseKeeper(page)
-    for answer in connection.source.fetch(sorted(gathered.missing), on_tick=keeper.tick):
+    customers = {key: gathered.items.get(key) for key in sorted(gathered.missing)}
+    for answer in source.fetch(customers, on_tick=keeper.tick):
         if answer.state is not None:
-            _take_state(gathered, answer.id, answer.state, max(filter(None, (answer.state.as_of, as_of))))
+            _take_state(gathered, answer, max(filter(None, (answer.state.as_of, as_of))))
         elif answer.error is not None:
             _take_error(gathered, answer, as_of=as_of, is_last_claim=page.claims >= MAX_CLAIMS)
         yield
 
 
-def _take_state(gathered: Gathered, customer_id: UUID, state: Any, as_of: datetime) -> None:
-    gathered.missing.discard(customer_id)
+def _take_state(gathered: Gathered, answer: StateAnswer, as_of: datetime) -> None:
+    gathered.missing.discard(answer.id)
     try:
-        observation = observe_state(state, as_of=as_of)
+        observation = _observe(answer, as_of)
     except PayloadError as error:
-        gathered.failures[str(customer_id)] = error.reason
+        gathered.failures[str(answer.id)] = error.reason
         return
-    if observation.id == customer_id:
-        gathered.observations[customer_id].append(observation)
+    if observation.id == answer.id:
+        gathered.observations[answer.id].append(observation)
     else:
-        gathered.failures[str(customer_id)] = f"Polar answered with the state of another customer, {observation.id}"
+        gathered.failures[str(answer.id)] = f"Polar answered with the state of another customer, {observation.id}"
+
+
+def _observe(answer: StateAnswer, as_of: datetime) -> Observation:
+    if answer.unsure is None:
+        return observe_state(answer.state, as_of=as_of)
+    return observe_assembled(answer.state, as_of=as_of, beside=answer.beside, unsure=answer.unsure)
 
 
 def _take_error(gathered: Gathered, answer: StateAnswer, *, as_of: datetime | None, is_last_claim: bool) -> None:

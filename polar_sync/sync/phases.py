@@ -7,7 +7,7 @@ from django.db import router, transaction
 from polar_sync.conf import settings
 from polar_sync.models import Customer, SyncPage, SyncRun
 from polar_sync.sync.completeness import MAX_PASSES, batch_ids, get_unseen, is_complete
-from polar_sync.sync.runs import finish_run, open_pass
+from polar_sync.sync.runs import finish_run, open_next_pass
 
 _SMALL_ORGANIZATION = 10
 """Up to so many customers no share of missing ones is suspicious."""
@@ -29,14 +29,11 @@ def advance_run(run_id: int) -> int:
             _end(
                 run,
                 reason="moving",
-                detail=f"Customers kept being deleted while paging: in {MAX_PASSES} passes each found somebody new. "
-                "Nobody was marked deleted; the next run tries again.",
+                detail=f"Customers kept being deleted while paging, and in {MAX_PASSES} passes none could show that "
+                "nobody was skipped. Nobody was marked deleted for being unseen; the next run tries again.",
             )
             return 0
-        run.pass_number += 1
-        run.pass_began_at = run.pass_total = None
-        run.save(update_fields=["pass_number", "pass_began_at", "pass_total"])
-        open_pass(run)
+        open_next_pass(run)
         return 1
 
 

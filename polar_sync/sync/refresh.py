@@ -9,20 +9,21 @@ from polar_sync.conf import OrganizationSettings
 from polar_sync.exceptions import NotFoundError
 from polar_sync.models import Customer, Organization
 from polar_sync.store import Observation, Outcome, apply, observe_absence, observe_state
-from polar_sync.sync.binding import bind_organization
+from polar_sync.sync.binding import bind_organization, check_organization
 from polar_sync.sync.connections import Connection
 
 
 def refresh_customer(organization: OrganizationSettings, customer_id: UUID, connection: Connection) -> Outcome:
     """Mirror one customer's present state; one that Polar says does not exist is marked deleted.
 
-    Raises `NotFoundError` where neither Polar nor the mirror knows it, and every error of the client.
+    Raises `NotFoundError` where neither Polar nor the mirror knows it, `OrganizationMismatchError` where the token does
+    not show this organization, and every error of the client.
     """
     row = _get_organization(organization)
     try:
         state = connection.client.customers.get_state(str(customer_id))
     except NotFoundError as error:
-        return _bury(row, customer_id, error)
+        return _bury(row, customer_id, error, connection)
     return _apply_state(row, state, connection)
 
 
@@ -45,11 +46,12 @@ def _get_organization(organization: OrganizationSettings) -> Organization:
     return Organization.objects.update_or_create(name=organization.name, defaults=defaults)[0]
 
 
-def _bury(row: Organization, customer_id: UUID, error: NotFoundError) -> Outcome:
+def _bury(row: Organization, customer_id: UUID, error: NotFoundError, connection: Connection) -> Outcome:
     if error.as_of is None or not Customer.objects.filter(pk=customer_id, organization=row).exists():
         if Customer.all_objects.filter(pk=customer_id, organization=row).exists():
             return Outcome.UNCHANGED
         raise error
+    check_organization(row, connection.list_customers(page=1, limit=1), connection)
     return _apply(row, observe_absence(customer_id, as_of=error.as_of))
 
 

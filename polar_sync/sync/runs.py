@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import timedelta
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import F
+from django.db.models import Max
 from django.db.models.functions import Now
 
+from polar_sync.client import Usage
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import RunActiveError
 from polar_sync.models import Organization, SyncPage, SyncRun
 from polar_sync.sync.leases import filter_abandoned
+from polar_sync.sync.windows import find_last_number, get_window
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,24 @@ def close_outdated_runs() -> int:
 
 
 def open_pass(run: SyncRun) -> None:
-    """Open the first page of the run's pass; its answer tells how many follow."""
-    SyncPage.objects.create(run=run, kind=SyncPage.Kind.LIST, pass_number=run.pass_number, number=1)
+    """Open the first page of the run's first pass; its answer tells how many follow."""
+    open_page(run, number=1)
+
+
+def open_next_pass(run: SyncRun) -> None:
+    """Begin a walk backwards through the list, from where the pass before ended; nobody older is further on."""
+    before = SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST, pass_number=run.pass_number)
+    last = before.aggregate(last=Max("number"))["last"] or 1
+    end = get_window(last, pass_number=run.pass_number).end
+    run.pass_number += 1
+    run.pass_began_at = run.pass_total = None
+    run.save(update_fields=["pass_number", "pass_began_at", "pass_total"])
+    open_page(run, number=find_last_number(end))
+
+
+def open_page(run: SyncRun, *, number: int) -> None:
+    """Open one page of the list in the run's present pass."""
+    SyncPage.objects.create(run=run, kind=SyncPage.Kind.LIST, pass_number=run.pass_number, number=number)
 
 
 def open_following_pages(run: SyncRun, *, max_page: int) -> int:
@@ -125,13 +144,16 @@ def note_wait(run_id: int, seconds: float) -> None:
     SyncRun.objects.filter(pk=run_id).update(waiting_until=Now() + timedelta(seconds=seconds), heartbeat_at=Now())
 
 
-def note_usage(run_id: int, usage: tuple[int, float]) -> None:
-    """Add requests and throttled seconds to the run's account."""
-    requests, seconds = usage
-    if requests or seconds:
-        SyncRun.objects.filter(pk=run_id).update(
-            requests=F("requests") + requests, throttled_seconds=F("throttled_seconds") + seconds
-        )
+def note_usage(run_id: int, usage: Usage) -> None:
+    """Add requests, by what they asked for, and throttled seconds to the run's account."""
+    if not usage.requests and not usage.throttled_seconds:
+        return
+    with transaction.atomic(using=router.db_for_write(SyncRun)):
+        run = SyncRun.objects.select_for_update().get(pk=run_id)
+        run.requests += usage.requests
+        run.throttled_seconds += usage.throttled_seconds
+        run.requests_by_part = dict(Counter(run.requests_by_part) + Counter(usage.operations))
+        run.save(update_fields=["requests", "throttled_seconds", "requests_by_part"])
 
 
 def let_go(run_id: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -26,12 +27,14 @@ from polar_sync.exceptions import (
 )
 from polar_sync.models import SyncPage, SyncRun
 from polar_sync.sync.binding import bind_organization
+from polar_sync.sync.catalogue import read_catalogue
 from polar_sync.sync.commits import commit_page
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.leases import LeaseLostError, claim_page, count_live_leases, release_page
+from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_page, count_live_leases, release_page
 from polar_sync.sync.pages import MAX_CLAIMS, Gathered, describe_failure, fetch_states, list_page, read_confirmation
 from polar_sync.sync.phases import advance_run
 from polar_sync.sync.runs import finish_run, note_usage, note_wait
+from polar_sync.sync.sources import PER_CUSTOMER, must_fall_back, note_fields, open_source
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,7 @@ def _work(run: SyncRun, page: SyncPage, connection: Connection) -> Step:
 
 def _ask(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
     if page.kind == SyncPage.Kind.CONFIRM:
-        return read_confirmation(run, page)
+        return read_confirmation(run, page, connection)
     gathered = list_page(run, page, connection)
     if gathered.answer is not None:
         bind_organization(run.organization, gathered.answer.items, expected=connection.organization_id)
@@ -122,7 +125,7 @@ def _fetch(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connect
     """
     opened, saved_at = 0, time.monotonic()
     try:
-        for _ in fetch_states(page, gathered, connection):
+        for _ in _fetch_states(run, page, gathered, connection):
             if gathered.missing and time.monotonic() - saved_at >= _SAVE_SECONDS:
                 opened += _commit(run, page, gathered, connection)
                 saved_at = time.monotonic()
@@ -135,8 +138,20 @@ def _fetch(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connect
     return opened + _commit(run, page, gathered, connection)
 
 
+def _fetch_states(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> Iterator[None]:
+    """From the source that the run has; from the next one where that turns out to be closed to the token."""
+    source = open_source(run, connection)
+    if run.source == PER_CUSTOMER and page.number == page.pass_number == 1 and page.kind == SyncPage.Kind.LIST:
+        read_catalogue(connection, on_tick=LeaseKeeper(page).tick)
+    yield from fetch_states(page, gathered, source)
+    if must_fall_back(run, gathered.obstacle):
+        gathered.obstacle = None
+        yield from fetch_states(page, gathered, open_source(run, connection))
+    note_fields(run, source)
+
+
 def _commit(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> int:
-    opened = commit_page(run, page, gathered, usage=connection.take_usage())
+    opened = commit_page(run, page, gathered, catalogue=connection.catalogue.take())
     gathered.drop_arrived()
     return opened
 
@@ -145,8 +160,9 @@ def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
     if run.pass_began_at is not None:
         return
     run.pass_began_at, run.pass_total = answer.as_of, answer.total_count
-    run.began_at = run.began_at or answer.as_of
-    run.save(update_fields=["began_at", "pass_began_at", "pass_total"])
+    if run.began_at is None:
+        run.began_at, run.first_total = answer.as_of, answer.total_count
+    run.save(update_fields=["began_at", "first_total", "pass_began_at", "pass_total"])
 
 
 def _stop(run: SyncRun, page: SyncPage, error: PolarSyncError) -> Step:

@@ -6,6 +6,7 @@ The first line of the output is JSON: `url`, `access_token`, `organization_id`, 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import sys
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
     parser.add_argument("--rate-limit", type=int, help="requests a minute, 429 beyond them (default: no limit)")
+    parser.add_argument("--prepare", action="store_true", help="write all answers before the first request")
     parser.add_argument("--latency", type=float, help="seconds that every answer takes longer")
     return parser
 
@@ -35,8 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop."""
     given = build_parser().parse_args(arguments)
     polar = FakePolar.generate(seed=given.seed, customers=given.customers, rate_limit=given.rate_limit)
+    if given.prepare:
+        polar.prepare()
     if given.latency:
         polar.faults.add(Fault(kind="latency", seconds=given.latency, times=None))
+    # What was made stays until the end: looking through it again would only hold answers up.
+    gc.freeze()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

@@ -6,19 +6,18 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from email.utils import format_datetime
-from http import HTTPStatus
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from polar_sync.testing.auth import Token, authorize
 from polar_sync.testing.faults import Fault, FaultList
+from polar_sync.testing.foundation import Shared, get_utc_now
 from polar_sync.testing.generator import generate_customers
 from polar_sync.testing.journal import RequestRecord, RequestWindow
 from polar_sync.testing.operations import Call, Operations
-from polar_sync.testing.organization import FakeOrganization, Shared, get_utc_now
+from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.replay import replay_recording
 from polar_sync.testing.routing import Match, match_route
 from polar_sync.testing.wire import (
@@ -27,7 +26,9 @@ from polar_sync.testing.wire import (
     RefusalError,
     Request,
     get_phrase,
+    list_headers,
     read_request,
+    redirect,
     refuse_route,
 )
 
@@ -43,9 +44,9 @@ class FakePolar(FakeOrganization):
     `counts` says how often each operation was asked for (`"customers:list"`, …; refused requests count too), `requests`
     lists every request, `faults` makes trouble, `before` changes data at the worst moment. `rate_limit` is the number
     of requests a minute for this organization, None for no limit; `rate_limited` counts what went over it.
-    `has_balance` serves the balance operation that Polar removed in 2026. `shuffle_ties` lists customers with equal
-    sort keys in a new order each time, `shuffle_arrays` does that to the arrays of a state. `sleep` is what a fault of
-    the kind `latency` waits with. Everything may be used from any thread.
+    `has_balance` serves the balance operation that Polar removed in 2026. `sleep` is what a fault of the kind `latency`
+    waits with. `date_offset` sets the `Date` header off and nothing else, as a proxy with a wrong clock does. The other
+    options are explained in `FakeOrganization`. Everything may be used from any thread.
 
     Reference: https://polar.sh/docs/api-reference/introduction.
     """
@@ -61,6 +62,8 @@ class FakePolar(FakeOrganization):
         has_balance: bool = False,
         shuffle_ties: bool = False,
         shuffle_arrays: bool = False,
+        shows_deleted: bool = False,
+        lists_other_price: bool = False,
         shared: Shared | None = None,
     ) -> None:
         super().__init__(seed=seed, organization_id=organization_id, clock=clock, shared=shared)
@@ -72,6 +75,9 @@ class FakePolar(FakeOrganization):
         self.faults = FaultList()
         self.shuffle_ties = shuffle_ties
         self.shuffle_arrays = shuffle_arrays
+        self.shows_deleted = shows_deleted
+        self.lists_other_price = lists_other_price
+        self.date_offset = timedelta()
         self.operations = Operations(self)
         self._window = RequestWindow()
         self._organizations: dict[str, FakePolar] = {self.organization_id: self}
@@ -93,7 +99,8 @@ class FakePolar(FakeOrganization):
     def replay(cls, path: str | Path, **options: Any) -> Self:
         """A server whose customers and states are those of a recording: exchanges as JSON lines, gzipped.
 
-        Customers come from the recorded list pages, states from the recorded states. `options` are those of the class.
+        Customers come from the recorded list pages, states from the recorded states, subscriptions, grants and meters
+        from the recorded lists. `options` are those of the class.
         """
         recording = replay_recording(Path(path))
         polar = cls(seed="replay", organization_id=recording.organization_id, **options)
@@ -104,10 +111,16 @@ class FakePolar(FakeOrganization):
         """Add made-up customers, younger than those that are there."""
         generate_customers(self, customers=customers, seed=seed)
 
+    def prepare(self) -> None:
+        """Write the bodies of all answers now, so that no request of a benchmark waits for it."""
+        with self.shared.lock:
+            self.operations.lists.index.prepare()
+
     def add_organization(self, *, seed: int | str | None = None, customers: int = 0, **options: Any) -> Self:
         """Another organization on the same server, with its own token, data, counts, faults and rate limit."""
         other = type(self)(seed=seed, clock=self.clock, sleep=self.sleep, shared=self.shared, **options)
         other.clock_offset = self.clock_offset
+        other.date_offset = self.date_offset
         with self.shared.lock:
             self._organizations[other.organization_id] = other
             other._organizations = self._organizations  # noqa: SLF001  the same class
@@ -186,7 +199,8 @@ class FakePolar(FakeOrganization):
             self._note(RequestRecord.make(request, status=0, operation=operation, at=arrived))
             raise
         self._note(RequestRecord.make(request, status=answer.status, operation=operation, at=arrived))
-        return self._finish(answer, is_truncated=is_truncated)
+        answered = list_headers(answer, date=self.now() + self.date_offset, version=VERSION, is_truncated=is_truncated)
+        return answer.status, answered, answer.body[: len(answer.body) // 2] if is_truncated else answer.body
 
     def _match(self, request: Request) -> Match | str:
         if request.headers.get("polar-version", VERSION) != VERSION:
@@ -228,19 +242,3 @@ class FakePolar(FakeOrganization):
             self.requests.append(record)
             if record.operation is not None:
                 self.counts[record.operation] += 1
-
-    def _finish(self, answer: Answer, *, is_truncated: bool) -> tuple[int, list[tuple[str, str]], bytes]:
-        headers = [*answer.headers, ("Date", format_datetime(self.now(), usegmt=True))]
-        if answer.has_version:
-            headers.append(("Polar-Version", VERSION))
-        if is_truncated or not (answer.is_streamed or answer.status == HTTPStatus.NO_CONTENT):
-            headers.append(("Content-Length", str(len(answer.body))))
-        body = answer.body[: len(answer.body) // 2] if is_truncated else answer.body
-        return answer.status, headers, body
-
-
-def redirect(request: Request, path: str) -> Answer:
-    """307 to the same place with a slash more or less; the query goes along."""
-    host = request.headers.get("host", "polar.test")
-    query = f"?{request.query_string}" if request.query_string else ""
-    return Answer(307, b"", [("Location", f"http://{host}{quote(path)}{query}")])

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A recurring product with one price; `amount` in the currency's smallest unit."""
+    """A recurring product with a fixed price, and one a meter; `amount` in the currency's smallest unit."""
 
     id: str
     name: str
@@ -19,6 +19,7 @@ class Product:
     currency: str
     recurring_interval: str
     meter_ids: tuple[str, ...] = ()
+    benefit_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,16 @@ class Catalogue:
 
         meters = tuple(Meter(make_id(), name, cents) for name, cents in METERS)
         products = tuple(
-            Product(make_id(), name, make_id(), amount, currency, interval, tuple(meters[index].id for index in used))
+            Product(
+                make_id(),
+                name,
+                make_id(),
+                amount,
+                currency,
+                interval,
+                tuple(meters[index].id for index in used),
+                GRANTED.get(name, ()),
+            )
             for name, amount, currency, interval, used in PRODUCTS
         )
         benefits = tuple(Benefit(make_id(), *rest) for rest in BENEFITS)
@@ -73,6 +83,11 @@ PRODUCTS: tuple[tuple[str, int, str, str, tuple[int, ...]], ...] = (
     ("Day pass", 150, "gbp", "day", (2,)),
     ("日本プラン", 1_200, "jpy", "month", ()),
 )
+# The types of the benefits that a product grants, by its name.
+GRANTED: dict[str, tuple[str, ...]] = {
+    "Free": ("custom", "license_keys", "feature_flag"),
+    "Pro": ("discord", "github_repository"),
+}
 BENEFITS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("custom", "Priority support", {"tier": "gold"}),
     ("discord", "Private channel", {}),

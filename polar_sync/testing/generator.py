@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from polar_sync.testing import samples
-from polar_sync.testing.catalogue import Benefit, Product
+from polar_sync.testing.catalogue import Product
 from polar_sync.testing.customers import build_avatar_url
+from polar_sync.testing.grant_properties import build_grant_properties
 from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.store import Record
 from polar_sync.testing.wire import format_timestamp
@@ -20,6 +21,7 @@ PERIODS = {"day": timedelta(days=1), "month": timedelta(days=30), "year": timede
 # How many further customers get the `created_at` of one, as after an import.
 BURSTS = (0, 0, 0, 0, 1, 3, 12)
 DELETED_SHARE = 0.03
+REVOKED_SHARE = 0.05
 
 
 def generate_customers(organization: FakeOrganization, *, customers: int, seed: int | str = 0) -> None:
@@ -60,7 +62,9 @@ class Generator:
             if self._is_chosen(0.05):
                 product = self.rng.choice(organization.catalogue.products)
                 past_due = self._build_subscription(product, created=created)
-                record.other_subscriptions = [{**past_due, "status": "past_due"}]
+                past_due_at = past_due["current_period_end"]
+                record.other_subscriptions = [{**past_due, "status": "past_due", "past_due_at": past_due_at}]
+            record.other_grants = self._build_revoked_grants(record)
             record.balance = self.rng.choice((0, 0, 500, -250))
             self._store.touch(record)
         return record
@@ -174,49 +178,37 @@ class Generator:
                 "benefit_id": benefit.id,
                 "benefit_type": benefit.type,
                 "benefit_metadata": dict(benefit.metadata),
-                "properties": self._build_properties(benefit, created=created, number=number),
+                "properties": build_grant_properties(
+                    benefit,
+                    rng=self.rng,
+                    make_id=self.make_id,
+                    meter_id=self._organization.catalogue.meters[0].id,
+                    created=created,
+                    number=number,
+                ),
             }
             for benefit in chosen
         ]
 
-    def _build_properties(self, benefit: Benefit, *, created: datetime, number: int) -> dict[str, Any]:
-        """What a grant carries, by the type of its benefit; some types start out empty."""
-        account = f"account:{number}"
-        every: dict[str, dict[str, Any]] = {
-            "discord": {
-                "account_id": account,
-                "guild_id": "123",
-                "role_id": "456",
-                "granted_account_id": account,
-            },
-            "github_repository": {
-                "account_id": None,
-                "repository_owner": "acme",
-                "repository_name": "private",
-                "permission": "pull",
-            },
-            "downloadables": {"files": [self.make_id() for _ in range(self.rng.randrange(3))]},
-            "license_keys": {
-                "license_key_id": self.make_id(),
-                "display_key": f"****-{self.rng.getrandbits(24):06X}",
-            },
-            "meter_credit": self.rng.choice(
-                (
-                    {},
-                    {
-                        "last_credited_meter_id": self._organization.catalogue.meters[0].id,
-                        "last_credited_units": 1_000,
-                        "last_credited_at": format_timestamp(created),
-                    },
-                )
-            ),
-            "slack_shared_channel": {
-                "invited_email": f"slack{number}@example.com",
-                "channel_id": f"C{number:08}",
-                "channel_name": f"shared-{number}",
-            },
-        }
-        return every.get(benefit.type, {})
+    def _build_revoked_grants(self, record: Record) -> list[dict[str, Any]]:
+        """Now and then a grant that is over, from random numbers of its own: the customers stay what they were."""
+        rng = random.Random(f"revoked {record.key}")  # noqa: S311  repeatable, not secret
+        if rng.random() >= REVOKED_SHARE:
+            return []
+        benefit = rng.choice([one for one in self._organization.catalogue.benefits if one.type == "custom"])
+        return [
+            {
+                "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+                "created_at": format_timestamp(record.created),
+                "modified_at": format_timestamp(record.created + timedelta(days=3)),
+                "granted_at": None,
+                "is_granted": False,
+                "revoked_at": format_timestamp(record.created + timedelta(days=3)),
+                "is_revoked": True,
+                "benefit_id": benefit.id,
+                "properties": {},
+            }
+        ]
 
     def _build_meters(self, created: datetime) -> list[dict[str, Any]]:
         meters = self._organization.catalogue.meters

@@ -6,30 +6,26 @@ The parameters: https://polar.sh/docs/api-reference/customers/list.
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from polar_sync.testing.store import CustomerStore, Record, sort_records
-from polar_sync.testing.validation import (
-    TRUE_TEXTS,
-    Location,
-    check_bool_text,
-    check_positive,
-    check_uuid,
-    make_detail,
-    read_uuid,
+from polar_sync.testing.paging import (
+    Paging,
+    Values,
+    check_choice,
+    check_paging,
+    group_values,
+    read_paging,
+    write_page,
 )
-from polar_sync.testing.wire import Answer, Detail, RefusalError, dump_json, refuse_request
+from polar_sync.testing.store import CustomerStore, Record, sort_records
+from polar_sync.testing.validation import TRUE_TEXTS, check_bool_text, check_uuid, read_uuid
+from polar_sync.testing.wire import Detail, refuse_request
 
-MAX_LIMIT = 100
-DEFAULT_LIMIT = 10
 SORTINGS = ("created_at", "-created_at", "email", "-email", "name", "-name")
-# An offset beyond the database's 64-bit integer fails in the query.
-MAX_OFFSET = 2**63 - 1
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
@@ -37,8 +33,7 @@ _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 class ListQuery:
     """What a list request asks for, read and checked."""
 
-    page: int = 1
-    limit: int = DEFAULT_LIMIT
+    paging: Paging = field(default_factory=Paging)
     sorting: tuple[str, ...] = ("-created_at",)
     organization_ids: list[str] = field(default_factory=list)
     email: str | None = None
@@ -58,17 +53,11 @@ def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
 
     Raises the 422 that Polar answers to wrong values and its 500 to a page number beyond 64 bits.
     """
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
+    values = group_values(pairs)
     wrong = check_list_query(values)
     if wrong:
         raise refuse_request(wrong)
-    asked = ListQuery()
-    if "page" in values:
-        asked.page = int(values["page"][-1])
-    if "limit" in values:
-        asked.limit = min(int(values["limit"][-1]), MAX_LIMIT)
+    asked = ListQuery(paging=read_paging(values))
     if "sorting" in values:
         asked.sorting = tuple(values["sorting"])
     if "active" in values:
@@ -77,32 +66,20 @@ def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
     asked.email = values["email"][-1] if "email" in values else None
     asked.query = values["query"][-1] if "query" in values else None
     asked.metadata = {hit[1]: found for name, found in values.items() if (hit := _METADATA.fullmatch(name)) is not None}
-    if (asked.page - 1) * asked.limit > MAX_OFFSET:
-        raise RefusalError(Answer(500, b"Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")]))
     return asked
 
 
-def check_list_query(values: dict[str, list[str]]) -> list[Detail]:
+def check_list_query(values: Values) -> list[Detail]:
     """What is wrong with the parameters of a list request."""
     wrong: list[Detail] = []
     for index, one in enumerate(values.get("organization_id", ())):
         wrong += check_uuid(one, location=("query", "organization_id", index))
     for text in values.get("active", ())[-1:]:
         wrong += check_bool_text(text, location=("query", "active"))
-    for name in ("page", "limit"):
-        for text in values.get(name, ())[-1:]:
-            wrong += check_positive(text, location=("query", name))
+    wrong += check_paging(values)
     for index, one in enumerate(values.get("sorting", ())):
-        wrong += _check_sorting(one, location=("query", "sorting", index))
+        wrong += check_choice(one, choices=SORTINGS, location=("query", "sorting", index))
     return wrong
-
-
-def _check_sorting(value: str, *, location: Location) -> list[Detail]:
-    if value in SORTINGS:
-        return []
-    quoted = [f"'{one}'" for one in SORTINGS]
-    expected = f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-    return [make_detail("enum", location, f"Input should be {expected}", value, expected=expected)]
 
 
 def build_page(
@@ -115,10 +92,8 @@ def build_page(
         found = sort_records(ties.sample(list(store), len(store)), asked.sorting)
     if asked.is_filtered:
         found = [record for record in found if is_match(record, asked, organization_id=organization_id)]
-    start = (asked.page - 1) * asked.limit
-    items = b",".join(record.customer_body for record in found[start : start + asked.limit])
-    pagination = {"total_count": len(found), "max_page": math.ceil(len(found) / asked.limit)}
-    return b'{"items":[' + items + b'],"pagination":' + dump_json(pagination) + b"}"
+    items = b",".join(record.customer_body for record in found[asked.paging.window])
+    return write_page(items, total=len(found), paging=asked.paging)
 
 
 def is_match(record: Record, asked: ListQuery, *, organization_id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from polar_sync.testing.auth import Token
@@ -17,6 +18,7 @@ from polar_sync.testing.bodies import (
 )
 from polar_sync.testing.export import HEADERS, build_export
 from polar_sync.testing.listing import build_page, read_list_query
+from polar_sync.testing.lists import ROW_LISTS, RowLists
 from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.store import Record
 from polar_sync.testing.validation import (
@@ -72,6 +74,7 @@ class Operations:
         self._organization = organization
         self._store = organization.store
         self._rng = random.Random(0)  # noqa: S311  repeatable, not secret
+        self.lists = RowLists(organization, ties=self._rng)
         self._handlers: dict[str, Callable[[Call], Answer]] = {
             "customers:list": self._list,
             "customers:create": self._create,
@@ -87,6 +90,7 @@ class Operations:
             "customers:get_balance": self._get_balance,
             "customer_portal:customers:get": self._get_portal_customer,
             "customer-sessions:create": self._create_session,
+            **{operation: partial(self._list_rows, operation) for operation in ROW_LISTS},
         }
 
     def answer(self, operation: str, call: Call) -> Answer:
@@ -113,6 +117,9 @@ class Operations:
         owner = self._organization.organization_id
         return answer_body(build_page(self._store, asked, organization_id=owner, ties=ties))
 
+    def _list_rows(self, operation: str, call: Call) -> Answer:
+        return answer_body(self.lists.build_page(operation, call.request.query))
+
     def _export(self, call: Call) -> Answer:
         wanted = [value for name, value in call.request.query if name == "organization_id"]
         wrong = [detail for one in wanted for detail in check_uuid(one, location=("query", "organization_id"))]
@@ -124,7 +131,7 @@ class Operations:
 
     def _create(self, call: Call) -> Answer:
         customer = create_customer(self._organization, read_create(call.request))
-        return answer_json(customer, status=201)
+        return answer_body(self._organization.get_record(customer["id"]).customer_body, status=201)
 
     def _get(self, call: Call) -> Answer:
         return answer_body(self._get_record(call.parameters).customer_body)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-import random
-import threading
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-from polar_sync.testing.auth import ORGANIZATION_SCOPES, SESSION_SCOPES, TokenRegistry
-from polar_sync.testing.catalogue import Catalogue
+from polar_sync.testing.auth import SESSION_SCOPES
+from polar_sync.testing.changes import CatalogueOwner
 from polar_sync.testing.customers import (
     build_avatar_url,
     build_defaults,
@@ -21,76 +17,24 @@ from polar_sync.testing.customers import (
     strip_children,
     to_plain,
 )
-from polar_sync.testing.store import CustomerStore, Record
 from polar_sync.testing.wire import format_timestamp
 
 SESSION_LIFETIME = timedelta(hours=1)
 
 
-def get_utc_now() -> datetime:
-    """The real time, aware."""
-    return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the organizations of one server have in common."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    tokens: TokenRegistry = field(default_factory=TokenRegistry)
-
-
-class FakeOrganization:
+class FakeOrganization(CatalogueOwner):
     """The data of one organization, and the Python way to look at it and to change it.
 
     `clock` gives the present time (aware); `clock_offset` sets this server's clock off from it, in the `Date` header
     and in every timestamp made here. With a `seed`, ids and tokens are the same in every run. Values given here are
     kept as they are, checked by nobody: duplicates and nonsense can be served. Methods that take a customer's id raise
-    `KeyError` where no living customer has it. With `shuffle_ties` equal sort keys come in another order at each list,
-    with `shuffle_arrays` the arrays of a state do; both happen on Polar.
+    `KeyError` where no living customer has it.
+
+    What happens on Polar can be had here: with `shuffle_ties` equal sort keys come in another order at each list, with
+    `shuffle_arrays` the arrays of a state do; with `shows_deleted` the lists of grants and customers' meters keep the
+    rows of deleted customers; with `lists_other_price` a subscription with several prices has another deprecated
+    `price_id` in the list than in the state. All four can be set at any time.
     """
-
-    def __init__(
-        self,
-        *,
-        seed: int | str | None = None,
-        organization_id: str | uuid.UUID | None = None,
-        clock: Callable[[], datetime] = get_utc_now,
-        shared: Shared | None = None,
-    ) -> None:
-        self._rng = random.Random(seed)  # noqa: S311  repeatable, not secret
-        self.shared = shared or Shared()
-        self.clock = clock
-        self.clock_offset = timedelta()
-        self.shuffle_ties = False
-        self.shuffle_arrays = False
-        self.organization_id = str(organization_id or self.make_id())
-        self.catalogue = Catalogue.generate(self._rng)
-        self.store = CustomerStore()
-        self.access_token = self.create_token()
-
-    def now(self) -> datetime:
-        """This server's time."""
-        return self.clock() + self.clock_offset
-
-    def make_id(self) -> str:
-        """A new random UUID, as text."""
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-
-    # Tokens
-
-    def create_token(self, scopes: Iterable[str] | None = None, *, expires_at: datetime | None = None) -> str:
-        """A new organization token, with all scopes unless told otherwise."""
-        value = f"polar_oat_fake_{self._rng.getrandbits(128):032x}"
-        wanted = ORGANIZATION_SCOPES if scopes is None else scopes
-        with self.shared.lock:
-            self.shared.tokens.add(value, organization_id=self.organization_id, scopes=wanted, expires_at=expires_at)
-        return value
-
-    def revoke_token(self, token: str) -> None:
-        """Have `token` answered with 401 from now on."""
-        with self.shared.lock:
-            self.shared.tokens.revoke(token)
 
     def create_session(self, customer_id: str | uuid.UUID) -> dict[str, Any]:
         """A customer session as Polar answers it; `token` opens the customer portal for an hour."""
@@ -131,19 +75,12 @@ class FakeOrganization:
     def deleted_customers(self) -> dict[str, Any]:
         """The deleted customers by id, as their last webhook would have shown them."""
         with self.shared.lock:
-            return copy.deepcopy(self.store.deleted)
-
-    def get_record(self, customer_id: str | uuid.UUID) -> Record:
-        """The living record itself; call `store.touch` after changing it."""
-        record = self.store.find(str(customer_id))
-        if record is None:
-            raise KeyError(f"there is no living customer {customer_id}")
-        return record
+            return {key: copy.deepcopy(record.customer) for key, record in self.store.deleted.items()}
 
     def get_customer(self, customer_id: str | uuid.UUID) -> Any:
         """What `GET /v1/customers/{id}` answers."""
         with self.shared.lock:
-            return copy.deepcopy(self.get_record(customer_id).customer)
+            return copy.deepcopy(self.get_record(customer_id).build_customer())
 
     def get_state(self, customer_id: str | uuid.UUID) -> Any:
         """What `GET /v1/customers/{id}/state` answers."""
@@ -200,6 +137,7 @@ class FakeOrganization:
         with self.shared.lock:
             record = self.get_record(customer_id)
             record.state = copy.deepcopy(state)
+            record.listed = {}
             if isinstance(state, dict) and state.get("id") == record.key:
                 record.customer = strip_children(record.state)
                 record.has_own_billing_name = record.get_text("billing_name") != record.get_text("name")

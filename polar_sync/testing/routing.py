@@ -1,7 +1,7 @@
 """Which operation a path means, matched as Polar's framework does: in order, on the decoded path.
 
-The operations carry the names of https://polar.sh/docs/api-reference (`operationId` in the contract). Further list
-operations are one more line in `ROUTES` and one more handler.
+The operations carry the names of https://polar.sh/docs/api-reference (`operationId` in the contract, where only
+`customer-meters:list` is spelt differently, `customer_meters:list`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ ROUTES = (
         ("customer_portal:read", "customer_portal:write"),
         is_portal=True,
     ),
+    _route("subscriptions:list", "GET", "/v1/subscriptions/", ("subscriptions:read", "subscriptions:write")),
+    _route("benefit-grants:list", "GET", "/v1/benefit-grants/", ("benefits:read", "benefits:write")),
+    _route("customer-meters:list", "GET", "/v1/customer-meters/", ("customer_meters:read",)),
+    _route("products:list", "GET", "/v1/products/", ("products:read", "products:write")),
+    _route("benefits:list", "GET", "/v1/benefits/", ("benefits:read", "benefits:write")),
+    _route("meters:list", "GET", "/v1/meters/", ("meters:read", "meters:write")),
     _route("customer-sessions:create", "POST", "/v1/customer-sessions/", ("customer_sessions:write",)),
 )
 OPERATIONS = tuple(route.operation for route in ROUTES)

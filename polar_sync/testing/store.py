@@ -8,9 +8,13 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from polar_sync.testing.additions import FieldAdditions
 from polar_sync.testing.wire import dump_json
+
+if TYPE_CHECKING:
+    from polar_sync.testing.rows import Row
 
 CHILDREN = ("active_subscriptions", "granted_benefits", "active_meters")
 ACTIVE_STATUSES = frozenset({"trialing", "active", "past_due"})
@@ -29,7 +33,9 @@ class Record:
     """One customer: its own object (anything, so that hostile data can be served), and what its state adds.
 
     `state` overrides the state that is built from `customer` and `children`. `other_subscriptions` are those that
-    Polar has and does not show in a state, such as past due ones.
+    Polar has and does not show in a state, such as past due ones; `other_grants` are revoked ones. `listed` holds, by
+    the kind of row, recorded items of Polar's lists with their places in the recording; where a kind is missing, its
+    rows are made from the state. `rows` are the prepared rows.
     """
 
     key: str
@@ -39,6 +45,10 @@ class Record:
     children: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in CHILDREN})
     state: Any = UNSET
     other_subscriptions: list[dict[str, Any]] = field(default_factory=list)
+    other_grants: list[dict[str, Any]] = field(default_factory=list)
+    listed: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    additions: FieldAdditions = field(default_factory=FieldAdditions)
+    rows: dict[tuple[str, bool], list[Row]] = field(default_factory=dict)
     balance: int = 0
     has_own_billing_name: bool = False
     _customer_body: bytes | None = None
@@ -48,7 +58,7 @@ class Record:
     def customer_body(self) -> bytes:
         """The customer as JSON."""
         if self._customer_body is None:
-            self._customer_body = dump_json(self.customer)
+            self._customer_body = dump_json(self.build_customer())
         return self._customer_body
 
     @property
@@ -58,8 +68,21 @@ class Record:
             self._state_body = dump_json(self.build_state())
         return self._state_body
 
+    def build_customer(self) -> Any:
+        """The customer as an object that shares its parts with this record."""
+        return self.additions.extend("customer", "lists", self.customer)
+
     def build_state(self) -> Any:
         """The state as an object that shares its parts with this record."""
+        return self.additions.extend_state(self._build_own_state())
+
+    def get_children(self, name: str) -> list[Any]:
+        """One of the state's arrays, without added fields; empty where the state has no such array."""
+        state = self._build_own_state()
+        value = state.get(name) if isinstance(state, dict) else None
+        return value if isinstance(value, list) else []
+
+    def _build_own_state(self) -> Any:
         if self.state is not UNSET:
             return self.state
         own = self.customer if isinstance(self.customer, dict) else {}
@@ -90,6 +113,7 @@ class Record:
     def forget_bodies(self) -> None:
         """Drop the prepared bytes; call it after any change."""
         self._customer_body = self._state_body = None
+        self.rows = {}
 
 
 class CustomerStore:
@@ -100,7 +124,10 @@ class CustomerStore:
         self._by_external_id: dict[str, Record] | None = None
         self._orders: dict[tuple[str, ...], list[Record]] = {}
         self._sequence = itertools.count()
-        self.deleted: dict[str, Any] = {}
+        self.additions = FieldAdditions()
+        self.deleted: dict[str, Record] = {}
+        # Moves with every change, so that what others prepare from the whole can be told to be old.
+        self.version = 0
 
     def __len__(self) -> int:
         return len(self._living)
@@ -118,7 +145,9 @@ class CustomerStore:
         """
         sequence = next(self._sequence)
         created = read_created_at(customer, default=now)
-        record = Record(key or self._find_key(customer, sequence), sequence, customer, created)
+        record = Record(
+            key or self._find_key(customer, sequence), sequence, customer, created, additions=self.additions
+        )
         if children is not None:
             record.children = children
         old = self._living.get(record.key)
@@ -156,7 +185,7 @@ class CustomerStore:
     def remove(self, record: Record) -> None:
         """Take a record out of the living; its external id is free from now on."""
         del self._living[record.key]
-        self.deleted[record.key] = record.customer
+        self.deleted[record.key] = record
         self.touch(record)
 
     def touch(self, record: Record) -> None:
@@ -165,6 +194,13 @@ class CustomerStore:
         record.created = read_created_at(record.customer, default=record.created)
         self._by_external_id = None
         self._orders.clear()
+        self.version += 1
+
+    def forget_all(self) -> None:
+        """Forget everything that was prepared, after a change that is in the answers of many."""
+        for record in itertools.chain(self, self.deleted.values()):
+            record.forget_bodies()
+        self.version += 1
 
     def sort(self, sorting: tuple[str, ...]) -> list[Record]:
         """All living records in this order, equal ones in the order they were put in; do not change the list."""

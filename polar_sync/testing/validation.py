@@ -5,6 +5,7 @@ Each check returns the details of what is wrong, an empty list where nothing is.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ MAX_NAME = 256
 MAX_METADATA_KEY = 40
 MAX_METADATA_TEXT = 500
 MAX_METADATA_PAIRS = 50
+CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def make_detail(kind: str, location: Iterable[str | int], message: str, value: Any, **context: Any) -> Detail:
@@ -45,6 +47,8 @@ def check_uuid(value: Any, *, location: Location) -> list[Detail]:
 
 def read_uuid(value: str) -> str | None:
     """The canonical text of a UUID, None where `value` is none."""
+    if CANONICAL_UUID.fullmatch(value):
+        return value
     if not value.isascii():
         return None
     try:

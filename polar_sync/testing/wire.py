@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 Detail = dict[str, Any]
 
@@ -91,6 +93,23 @@ def answer_json(value: Any, *, status: int = 200, headers: Iterable[tuple[str, s
 def answer_body(body: bytes, *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
     """An answer whose body is JSON already written."""
     return Answer(status, body, [("Content-Type", "application/json"), *headers])
+
+
+def list_headers(answer: Answer, *, date: datetime, version: str, is_truncated: bool) -> list[tuple[str, str]]:
+    """All headers of an answer; the length of a truncated one is what it would have been."""
+    headers = [*answer.headers, ("Date", format_datetime(date, usegmt=True))]
+    if answer.has_version:
+        headers.append(("Polar-Version", version))
+    if is_truncated or not (answer.is_streamed or answer.status == HTTPStatus.NO_CONTENT):
+        headers.append(("Content-Length", str(len(answer.body))))
+    return headers
+
+
+def redirect(request: Request, path: str) -> Answer:
+    """307 to the same place with a slash more or less; the query goes along."""
+    host = request.headers.get("host", "polar.test")
+    query = f"?{request.query_string}" if request.query_string else ""
+    return Answer(307, b"", [("Location", f"http://{host}{quote(path)}{query}")])
 
 
 def refuse_route() -> RefusalError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from polar_sync.testing import FakePolar
@@ -48,5 +49,19 @@ def ask(
     return Reply(status, names, got)
 
 
+def get_frozen_now() -> datetime:
+    """A clock that stands still, so that what is signed anew every second stays the same."""
+    return datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
 def list_ids(polar: FakePolar, query: str = "") -> list[str]:
     return [item["id"] for item in ask(polar, f"/v1/customers/?{query}").json["items"]]
+
+
+def list_items(polar: FakePolar, path: str, customer_ids: Iterable[str] = (), query: str = "limit=100") -> list[Any]:
+    """The items of one page, for these customers; none given means all."""
+    asked = "".join(f"&customer_id={one}" for one in customer_ids)
+    reply = ask(polar, f"{path}?{query}{asked}")
+    assert reply.status == 200, reply.body
+    items: list[Any] = reply.json["items"]
+    return items

@@ -44,6 +44,7 @@ class Clock:
         ("/v1/customers/7d444840-9dc0-4111-8111-000000000000/", "/v1/customers/7d444840-9dc0-4111-8111-000000000000"),
         ("/v1/customers/external/a%20b/", "/v1/customers/external/a%20b"),
         ("/v1/customer-sessions", "/v1/customer-sessions/"),
+        ("/v1/benefit-grants?is_granted=true", "/v1/benefit-grants/?is_granted=true"),
     ],
 )
 def test_slash_too_many_or_too_few_is_redirected(polar: FakePolar, path: str, target: str) -> None:
@@ -52,7 +53,7 @@ def test_slash_too_many_or_too_few_is_redirected(polar: FakePolar, path: str, ta
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v2/customers/", "/v1/customers/a/b/c", "/v1/customers//", "/v1/products/"]
+    "path", ["/", "/v1", "/v2/customers/", "/v1/customers/a/b/c", "/v1/customers//", "/v1/orders/"]
 )
 def test_unknown_route_is_a_bare_404(polar: FakePolar, path: str) -> None:
     reply = ask(polar, path)
@@ -121,6 +122,18 @@ def test_date_header_is_the_clock_and_its_offset() -> None:
     polar.clock_offset = timedelta(hours=-3)
     assert parsedate_to_datetime(ask(polar, "/nowhere").headers["date"]) == START - timedelta(hours=3)
     assert polar.create_customer()["created_at"] == "2026-06-01T09:00:00Z"
+
+
+def test_date_offset_moves_the_header_and_nothing_else() -> None:
+    polar = FakePolar(seed=1, clock=Clock())
+    polar.date_offset = timedelta(minutes=7)
+    other = polar.add_organization(seed=2)
+    assert parsedate_to_datetime(ask(polar, "/nowhere").headers["date"]) == START + timedelta(minutes=7)
+    assert parsedate_to_datetime(ask(other, "/v1/customers/").headers["date"]) == START + timedelta(minutes=7)
+    assert polar.create_customer()["created_at"] == "2026-06-01T12:00:00Z"
+    polar.clock_offset = timedelta(hours=1)
+    assert parsedate_to_datetime(ask(polar, "/v1/customers/").headers["date"]) == START + timedelta(minutes=67)
+    assert polar.create_customer()["created_at"] == "2026-06-01T13:00:00Z"
 
 
 def test_rate_limit_is_a_moving_minute_and_refused_requests_do_not_count() -> None:

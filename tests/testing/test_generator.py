@@ -49,6 +49,30 @@ def test_list_created_updated_and_portal_answers_fit_the_contract(seed: int, con
     make_validator(contract, "CustomerPortalCustomer").validate(me)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/subscriptions/", "ListResource_Subscription_"),
+        ("/v1/benefit-grants/", "ListResource_BenefitGrant_"),
+        ("/v1/customer-meters/", "ListResource_CustomerMeter_"),
+        ("/v1/products/", "ListResource_Product_"),
+        ("/v1/benefits/", "ListResource_Benefit_"),
+        ("/v1/meters/", "ListResource_Meter_"),
+    ],
+)
+def test_other_lists_fit_the_contract(seed: int, path: str, name: str, contract: dict[str, Any]) -> None:
+    polar = FakePolar.generate(seed=seed, customers=80, shows_deleted=True, lists_other_price=True)
+    polar.archive_meter(polar.meters[0]["id"])
+    validator = make_validator(contract, name)
+    first = ask(polar, f"{path}?limit=100").json
+    assert first["items"]
+    for page in range(1, first["pagination"]["max_page"] + 1):
+        validator.validate(ask(polar, f"{path}?limit=100&page={page}").json)
+    wrong = {**first, "items": [{**first["items"][0], "created_at": 5}]}
+    assert not validator.is_valid(wrong)
+
+
 def test_contract_refuses_a_wrong_state(contract: dict[str, Any]) -> None:
     polar = FakePolar.generate(seed=1, customers=1)
     state = {**polar.get_state(polar.customers[0]), "email_verified": "perhaps"}
@@ -85,6 +109,7 @@ def test_generated_organization_holds_every_oddity() -> None:
     assert any(state["tax_id"] for state in states)
     assert polar.deleted_customers
     assert any(record.other_subscriptions for record in polar.store)
+    assert any(record.other_grants for record in polar.store)
     texts = "".join(state["name"] or "" for state in states)
     scripts = {unicodedata.name(sign, "").partition(" ")[0] for sign in texts}
     assert {"LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "DEVANAGARI", "THAI", "CJK", "HANGUL"} <= scripts

@@ -12,6 +12,7 @@ import requests
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_says_where_it_serves_and_ends_on_a_signal(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "polar_sync.testing", "--customers", "7", "--seed", "3", "--rate-limit", "2"]
+    command.append("--prepare")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

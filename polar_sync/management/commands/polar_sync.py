@@ -21,6 +21,7 @@ from polar_sync.management.reports import (
     LineReport,
     Report,
     SilentReport,
+    describe_no_run,
     describe_run,
     summarize_run,
 )
@@ -37,8 +38,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-# From best to worst, where several organizations came to different ends.
-_SEVERITY = (Exit.SUCCEEDED, Exit.REFUSED, Exit.FAILED, Exit.MISCONFIGURED)
+# From best to worst, where several organizations came to different ends; a mistake in the settings is worse than all.
+_SEVERITY = (Exit.SUCCEEDED, Exit.REFUSED, Exit.FAILED)
 
 
 class Command(BaseCommand):
@@ -62,20 +63,31 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            organizations = self._get_organizations(options["organization"])
-            exits = [self._sync(organization, options) for organization in organizations]
+            organizations = self._get_organizations(options)
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=Exit.MISCONFIGURED) from None
+        exits, mistakes = [], []
+        for organization in organizations:
+            try:
+                exits.append(self._sync(organization, options))
+            except ConfigurationError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise CommandError("\n".join(mistakes), returncode=Exit.MISCONFIGURED)
         worst = max(exits, key=_SEVERITY.index)
         if worst is not Exit.SUCCEEDED:
             sys.exit(worst)
 
-    def _get_organizations(self, name: str | None) -> list[OrganizationSettings]:
-        if name is not None:
-            return [settings.get_organization(name)]
+    def _get_organizations(self, options: dict[str, Any]) -> list[OrganizationSettings]:
+        if options["external_id"] and options["queue"]:
+            raise ConfigurationError("--queue hands over customers by Polar's id: give --customer, not --external-id.")
+        if options["organization"] is not None:
+            return [settings.get_organization(options["organization"])]
         organizations = list(settings.organizations.values())
         if not organizations:
             raise ConfigurationError('POLAR_SYNC["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
+        if len(organizations) > 1 and (options["customer"] or options["external_id"]):
+            raise ConfigurationError("Say with --organization which of your organizations has this customer.")
         return organizations
 
     def _sync(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
@@ -87,32 +99,36 @@ class Command(BaseCommand):
 
     def _run(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
         started = time.monotonic()
+        # First what the settings can get wrong: a run that was begun and left stands in the way of the next.
+        with sync.connect(organization) as connection:
+            try:
+                run = sync.begin_run(organization, is_mass_deletion_allowed=options["allow_mass_deletion"])
+            except RunActiveError as error:
+                return self._refuse(organization, error, options)
+            self._work(run, connection, options)
+        self._print_run(run, options, seconds=time.monotonic() - started)
+        return Exit.SUCCEEDED if run.status == SyncRun.Status.SUCCEEDED else Exit.FAILED
+
+    def _work(self, run: SyncRun, connection: sync.Connection, options: dict[str, Any]) -> None:
+        report = self._open_report(run.organization.name, options)
         try:
-            run = sync.begin_run(organization, is_mass_deletion_allowed=options["allow_mass_deletion"])
-        except RunActiveError as error:
-            return self._refuse(organization, error, options)
-        report = self._open_report(organization, options)
-        try:
-            with sync.connect(organization) as connection:
-                sync.work_in_foreground(run, connection, on_progress=report.update)
+            sync.work_in_foreground(run, connection, on_progress=report.update)
         except KeyboardInterrupt:
             report.close()
             self.stderr.write(
-                f"Interrupted. Run {run.pk} of {organization.name} is kept where it is; the next "
+                f"Interrupted. Run {run.pk} of {run.organization.name} is kept where it is; the next "
                 "`manage.py polar_sync` continues it."
             )
             sys.exit(Exit.INTERRUPTED)
         finally:
             report.close()
-        self._print_run(run, options, seconds=time.monotonic() - started)
-        return Exit.SUCCEEDED if run.status == SyncRun.Status.SUCCEEDED else Exit.FAILED
 
-    def _open_report(self, organization: OrganizationSettings, options: dict[str, Any]) -> Report:
+    def _open_report(self, organization: str, options: dict[str, Any]) -> Report:
         if options["json"]:
             return SilentReport()
         if self.stderr.isatty():
-            return BarReport(sys.stderr, name=organization.name)
-        return LineReport(sys.stderr, name=organization.name)
+            return BarReport(sys.stderr, name=organization)
+        return LineReport(sys.stderr, name=organization)
 
     def _print_run(self, run: SyncRun, options: dict[str, Any], *, seconds: float) -> None:
         if options["json"]:
@@ -122,15 +138,8 @@ class Command(BaseCommand):
 
     def _refuse(self, organization: OrganizationSettings, error: RunActiveError, options: dict[str, Any]) -> Exit:
         if options["json"]:
-            self._print_json(
-                {
-                    "organization": organization.name,
-                    "run": error.run_id,
-                    "status": "refused",
-                    "reason": "run_active",
-                    "detail": str(error),
-                }
-            )
+            why = {"reason": "run_active", "detail": str(error)}
+            self._print_json(describe_no_run(organization.name, status="refused", run=error.run_id, **why))
         else:
             self.stderr.write(str(error))
         return Exit.REFUSED
@@ -138,7 +147,7 @@ class Command(BaseCommand):
     def _queue(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
         tasks.sync_organization.delay(organization.name, is_mass_deletion_allowed=options["allow_mass_deletion"])
         if options["json"]:
-            self._print_json({"organization": organization.name, "run": None, "status": "queued", "reason": ""})
+            self._print_json(describe_no_run(organization.name, status="queued"))
         else:
             self.stdout.write(f"{organization.name}: handed to Celery.")
         return Exit.SUCCEEDED
@@ -162,7 +171,7 @@ class Command(BaseCommand):
         return Exit.FAILED if outcome == "failed" else Exit.SUCCEEDED
 
     def _refresh_one(self, organization: OrganizationSettings, options: dict[str, Any]) -> str:
-        if options["queue"] and options["customer"]:
+        if options["queue"]:
             tasks.refresh_customer.delay(organization.name, str(_read_id(options["customer"])))
             return "queued"
         with sync.connect(organization) as connection:

@@ -1,0 +1,154 @@
+"""Lists over all customers: subscriptions, grants, meters. Each leads to its customer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
+
+from polar_sync.admin import filters
+from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.export import ExportAdminMixin
+from polar_sync.admin.inlines import show_balance, show_ends, show_price
+from polar_sync.admin.labels import format_number, show_label, show_time
+from polar_sync.admin.plots import show_meter_bar
+from polar_sync.admin.search import search_customers
+from polar_sync.admin.text import show, show_name
+from polar_sync.models import BenefitGrant, Customer, Meter, Subscription
+
+
+class ChildAdmin(ReadOnlyAdmin):
+    """Something that a customer has."""
+
+    list_per_page = 50
+    list_display_links = None
+    ordering = ("-created_at", "-id")
+    search_fields = ("customer__email",)
+    search_help_text = gettext_lazy("The customer's name, email or external id, or any id of Polar's.")
+    change_list_template = "admin/polar_sync/change_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With what each row shows, in one statement."""
+        rows = super().get_queryset(request).select_related(*self.list_select_related)  # type: ignore[misc]
+        return rows.defer("payload", "customer__payload")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By its customer, or its own id."""
+        del request
+        customers = search_customers(Customer.all_objects.order_by(), search_term)
+        return queryset.filter(Q(customer__in=customers.values("pk"))) if search_term.strip() else queryset, False
+
+    @admin.display(description=gettext_lazy("customer"))
+    def owner(self, row: Any) -> SafeString:
+        """The customer to whom it belongs."""
+        url = reverse(f"{self.admin_site.name}:polar_sync_customer_change", args=(row.customer_id,))
+        return format_html('<a href="{}">{}</a>', url, show(str(row.customer)))
+
+    @admin.display(description=gettext_lazy("created"), ordering="created_at")
+    def created(self, row: Any) -> SafeString:
+        """On Polar."""
+        return show_time(row.created_at)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ExportAdminMixin, ChildAdmin):
+    """Present subscriptions of all customers."""
+
+    list_display = ("product_name", "owner", "status_label", "price", "period_end", "ends", "created")
+    list_filter = (filters.OwnStatusFilter, filters.OwnProductFilter, filters.OwnersOrganizationFilter)
+    list_select_related = ("customer", "product")
+    actions = ("export_selected",)
+    exports = ("own_subscriptions",)
+
+    @admin.display(description=gettext_lazy("product"))
+    def product_name(self, subscription: Subscription) -> SafeString:
+        """The product's name, its id where that is unknown."""
+        return show_name(subscription.product, subscription.product_id)
+
+    @admin.display(description=gettext_lazy("status"))
+    def status_label(self, subscription: Subscription) -> SafeString:
+        """As Polar says it."""
+        return show_label(subscription.status or "–")
+
+    @admin.display(description=gettext_lazy("price"))
+    def price(self, subscription: Subscription) -> SafeString:
+        """What is charged, and how often."""
+        return show_price(subscription)
+
+    @admin.display(description=gettext_lazy("period ends"), ordering="current_period_end")
+    def period_end(self, subscription: Subscription) -> SafeString:
+        """When the present period ends."""
+        return show_time(subscription.current_period_end)
+
+    @admin.display(description=gettext_lazy("subscription ends"))
+    def ends(self, subscription: Subscription) -> SafeString:
+        """When it is over, if that is known."""
+        return show_ends(subscription)
+
+
+@admin.register(BenefitGrant)
+class BenefitGrantAdmin(ChildAdmin):
+    """Granted benefits of all customers."""
+
+    list_display = ("benefit_name", "owner", "type_label", "granted", "created")
+    list_filter = (filters.OwnBenefitTypeFilter, filters.OwnersOrganizationFilter)
+    list_select_related = ("customer", "benefit")
+
+    @admin.display(description=gettext_lazy("benefit"))
+    def benefit_name(self, grant: BenefitGrant) -> SafeString:
+        """The benefit's name, its id where that is unknown."""
+        return show_name(grant.benefit, grant.benefit_id)
+
+    @admin.display(description=gettext_lazy("type"))
+    def type_label(self, grant: BenefitGrant) -> SafeString:
+        """As Polar says it."""
+        return show_label(grant.benefit_type or "–")
+
+    @admin.display(description=gettext_lazy("granted"))
+    def granted(self, grant: BenefitGrant) -> SafeString:
+        """Since when."""
+        return show_time(grant.granted_at)
+
+
+@admin.register(Meter)
+class MeterAdmin(ExportAdminMixin, ChildAdmin):
+    """Balances of all customers."""
+
+    list_display = ("meter_name", "owner", "consumed", "credited", "balance_label", "bar", "created")
+    list_filter = (filters.BelowZeroFilter, filters.OwnersOrganizationFilter)
+    list_select_related = ("customer", "meter")
+    actions = ("export_selected",)
+    exports = ("own_meters",)
+
+    @admin.display(description=gettext_lazy("meter"))
+    def meter_name(self, meter: Meter) -> SafeString:
+        """The meter's name, its id where that is unknown."""
+        return show_name(meter.meter, meter.meter_id)
+
+    @admin.display(description=gettext_lazy("consumed"))
+    def consumed(self, meter: Meter) -> str:
+        """Units."""
+        return format_number(meter.consumed_units)
+
+    @admin.display(description=gettext_lazy("credited"))
+    def credited(self, meter: Meter) -> str:
+        """Units."""
+        return format_number(meter.credited_units)
+
+    @admin.display(description=gettext_lazy("balance"), ordering="balance")
+    def balance_label(self, meter: Meter) -> SafeString:
+        """Units, marked where they are below zero."""
+        return show_balance(meter)
+
+    @admin.display(description=gettext_lazy("consumed of credited"))
+    def bar(self, meter: Meter) -> SafeString:
+        """The same, to be seen at once."""
+        return show_meter_bar(meter.consumed_units, meter.credited_units)

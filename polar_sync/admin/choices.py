@@ -1,0 +1,80 @@
+"""What the filters offer, in one small query for all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet, TextField, Value
+from django.db.models.functions import Cast
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from polar_sync.admin.text import clean
+from polar_sync.models import Benefit, Organization, Product
+
+MAX_CHOICES = 200
+_KEPT = "_polar_sync_choices"
+# https://polar.sh/docs/api-reference/benefits/list; others come from the catalogue.
+_BENEFIT_TYPES = (
+    "custom",
+    "discord",
+    "downloadables",
+    "feature_flag",
+    "github_repository",
+    "license_keys",
+    "meter_credit",
+    "slack_shared_channel",
+)
+
+
+def get_choices(request: HttpRequest) -> dict[str, list[tuple[str, str]]]:
+    """Value and name by `organization`, `product` and `benefit_type`; asked once a request."""
+    kept: dict[str, list[tuple[str, str]]] | None = getattr(request, _KEPT, None)
+    if kept is None:
+        kept = _read_choices()
+        setattr(request, _KEPT, kept)
+    return kept
+
+
+def _read_choices() -> dict[str, list[tuple[str, str]]]:
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    rows = _select("organization", Organization.objects.all(), "polar_id").union(
+        _select("product", Product.objects.order_by(), "pk"),
+        _select("benefit_type", Benefit.objects.order_by().exclude(type=None), "type", name="type").distinct(),
+        all=True,
+    )
+    for kind, value, name in rows:
+        if value is not None:
+            found[kind].append((_read_value(kind, value), clean(name or value)))
+    known = {value for value, _name in found["benefit_type"]}
+    found["benefit_type"] += [(value, value) for value in _BENEFIT_TYPES if value not in known]
+    return {kind: sorted(of_kind, key=lambda pair: pair[1].casefold())[:MAX_CHOICES] for kind, of_kind in found.items()}
+
+
+def _read_value(kind: str, value: str) -> str:
+    """Ids as people write them: SQLite keeps them without hyphens."""
+    return value if kind == "benefit_type" else str(UUID(value))
+
+
+def _select(kind: str, rows: QuerySet[Any], value: str, *, name: str = "name") -> QuerySet[Any, Any]:
+    return rows.order_by().values_list(
+        Value(kind, output_field=TextField()),
+        Cast(value, TextField()),
+        Cast(name, TextField()),
+    )
+
+
+def get_statuses() -> list[tuple[str, str]]:
+    """Statuses of subscriptions: https://polar.sh/docs/api-reference/subscriptions/get."""
+    return [
+        ("active", _("active")),
+        ("trialing", _("trialing")),
+        ("past_due", _("past due")),
+        ("canceled", _("canceled")),
+        ("unpaid", _("unpaid")),
+        ("paused", _("paused")),
+        ("incomplete", _("incomplete")),
+        ("incomplete_expired", _("incomplete, expired")),
+    ]

@@ -1,0 +1,224 @@
+"""The figures of the overview, each from one statement over the mirror, kept for a minute.
+
+Monthly recurring revenue: the amounts of all subscriptions that are `active` (not `trialing`: nothing is paid yet),
+each divided by the months between its charges: `day` × 12 / 365, `week` × 12 / 52, `month` × 1, `year` × 12, times
+the product's interval count where it is known. By currency, in its smallest unit, before discounts, taxes and usage.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.cache import cache
+from django.db.models import Count, F, FloatField, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import Cast, TruncDay, TruncHour, TruncMonth, TruncYear
+from django.utils import timezone
+
+from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter, Subscription
+
+KEPT_SECONDS = 60
+CACHE_KEY = "polar_sync:admin:figures:1"
+MONTHS_BETWEEN = {"day": 12 / 365, "week": 12 / 52, "month": 1.0, "year": 12.0}
+MAX_GROUPS = 20
+MAX_METERS = 12
+# Sums of what is nearer to the end of a float would be no numbers any more.
+_LARGEST = 1e300
+_UNITS = (
+    (timedelta(days=3), "hour", TruncHour),
+    (timedelta(days=92), "day", TruncDay),
+    (timedelta(days=365 * 6), "month", TruncMonth),
+    (timedelta(days=365 * 100), "year", TruncYear),
+)
+# Polar did not exist before; earlier dates, and those after next year, are somebody's joke and would stretch the axis.
+_EARLIEST = datetime(2015, 1, 1, tzinfo=timezone.get_fixed_timezone(0))
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTotal:
+    """All customers' units on one meter; `below_zero` counts customers."""
+
+    name: str
+    consumed: float
+    credited: float
+    below_zero: int
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How many customers and present subscriptions started in each period; `unit` is hour, day, month or year."""
+
+    unit: str
+    starts: list[datetime]
+    customers: list[int]
+    subscriptions: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """As of `as_of`, on our clock. `revenue` is in the currency's smallest unit a month; `fresh` counts customers."""
+
+    as_of: datetime
+    customers: int
+    subscriptions: dict[str, int]
+    revenue: dict[str, float]
+    uncounted: int
+    grants: dict[str, int]
+    meters: list[MeterTotal]
+    below_zero: int
+    fresh: dict[str, int]
+    growth: Growth = field(default_factory=lambda: Growth("month", [], [], []))
+
+
+def get_figures() -> Figures:
+    """The figures, at most `KEPT_SECONDS` old, from Django's default cache."""
+    found: Figures | None = cache.get(CACHE_KEY)
+    if found is None:
+        found = compute_figures()
+        cache.set(CACHE_KEY, found, KEPT_SECONDS)
+    return found
+
+
+def compute_figures() -> Figures:
+    """The figures as of now: eight statements."""
+    statuses, revenue, uncounted = _sum_subscriptions()
+    meters, below_zero = _sum_meters()
+    fresh = _count_fresh()
+    return Figures(
+        as_of=timezone.now(),
+        customers=fresh.pop("all"),
+        subscriptions=statuses,
+        revenue=revenue,
+        uncounted=uncounted,
+        grants=_count_grants(),
+        meters=meters,
+        below_zero=below_zero,
+        fresh=fresh,
+        growth=_get_growth(),
+    )
+
+
+def get_monthly_amount(amount: float, interval: str | None, interval_count: int | None) -> float | None:
+    """What an amount charged every so many intervals comes to in a month; None for an interval that nobody knows."""
+    months = MONTHS_BETWEEN.get(interval or "")
+    if months is None:
+        return None
+    return amount / (months * (interval_count if interval_count and interval_count > 0 else 1))
+
+
+def _sum_subscriptions() -> tuple[dict[str, int], dict[str, float], int]:
+    """Numbers by status, monthly revenue by currency, and how many active ones no interval is known of."""
+    rows = (
+        Subscription.objects.order_by()
+        .values_list("status", "currency", "recurring_interval", "product__recurring_interval_count")
+        .annotate(number=Count("pk"), total=Sum(Cast("amount", FloatField())))
+    )
+    statuses: defaultdict[str, int] = defaultdict(int)
+    revenue: defaultdict[str, float] = defaultdict(float)
+    uncounted = 0
+    for status, currency, interval, interval_count, number, total in rows.iterator():
+        statuses[str(status)] += number
+        if status != "active" or not total:
+            continue
+        monthly = get_monthly_amount(total, interval, interval_count)
+        if monthly is None:
+            uncounted += number
+        else:
+            revenue[str(currency or "")] += monthly
+    return _keep_largest(statuses), _keep_largest(revenue), uncounted
+
+
+def _count_grants() -> dict[str, int]:
+    rows = BenefitGrant.objects.order_by().values_list("benefit_type").annotate(number=Count("pk"))
+    return {str(name): number for name, number in rows.order_by("-number", "benefit_type")[:MAX_GROUPS]}
+
+
+def _sum_meters() -> tuple[list[MeterTotal], int]:
+    def total(column: str) -> Any:
+        return Sum(column, filter=Q(**{f"{column}__gt": -_LARGEST, f"{column}__lt": _LARGEST}), default=0.0)
+
+    rows = (
+        Meter.objects.order_by()
+        .values_list("meter_id", "meter__name")
+        .annotate(
+            number=Count("pk"),
+            consumed=total("consumed_units"),
+            credited=total("credited_units"),
+            below=Count("pk", filter=Q(balance__lt=0)),
+        )
+        .order_by("-number", "meter_id")
+    )
+    shown: list[MeterTotal] = []
+    below_zero = 0
+    for meter_id, name, _number, consumed, credited, below in rows.iterator():
+        below_zero += below
+        if len(shown) < MAX_METERS:
+            shown.append(MeterTotal(name or str(meter_id or "–"), consumed, credited, below))
+    return shown, below_zero
+
+
+def _count_fresh() -> dict[str, int]:
+    """All living customers, and of how many Polar has been heard in the last hour, day and week."""
+    now = timezone.now()
+    ages = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+    return {
+        "all": Customer.objects.count(),
+        **CustomerObservation.objects.filter(customer__deleted_at=None).aggregate(
+            **{name: Count("pk", filter=Q(state_observed_at__gte=now - age)) for name, age in ages.items()}
+        ),
+    }
+
+
+def _get_growth() -> Growth:
+    """Counts by the period of the start, in periods so long that a plot has room for all."""
+    latest = timezone.now() + timedelta(days=366)
+    customers = Customer.objects.filter(created_at__gte=_EARLIEST, created_at__lt=latest)
+    subscriptions = Subscription.objects.present().filter(started_at__gte=_EARLIEST, started_at__lt=latest)
+    ends = [
+        *customers.aggregate(first=Min("created_at"), last=Max("created_at")).values(),
+        *subscriptions.aggregate(first=Min("started_at"), last=Max("started_at")).values(),
+    ]
+    known = [end for end in ends if end is not None]
+    if not known:
+        return Growth("month", [], [], [])
+    first, last = min(known), max(known)
+    _limit, unit, trunc = next(unit for unit in _UNITS if last - first <= unit[0])
+    by_customer = _count_by(customers, trunc("created_at"))
+    by_subscription = _count_by(subscriptions, trunc("started_at"))
+    starts = _list_starts(min([*by_customer, *by_subscription]), max([*by_customer, *by_subscription]), unit)
+    return Growth(
+        unit, starts, [by_customer.get(one, 0) for one in starts], [by_subscription.get(one, 0) for one in starts]
+    )
+
+
+def _count_by(rows: QuerySet[Any], period: Any) -> dict[datetime, int]:
+    counted = rows.order_by().annotate(period=period).values_list("period").annotate(number=Count("pk"))
+    return dict(counted.values_list(F("period"), "number"))
+
+
+def _list_starts(first: datetime, last: datetime, unit: str) -> list[datetime]:
+    starts = [first]
+    while starts[-1] < last:
+        starts.append(_get_next(starts[-1], unit))
+    return starts
+
+
+def _get_next(start: datetime, unit: str) -> datetime:
+    """The start of the period after this one; days are those of the calendar, whatever summer time does to hours."""
+    if unit == "hour":
+        return timezone.localtime(start + timedelta(hours=1))
+    naive = timezone.make_naive(start)
+    if unit == "day":
+        following = naive + timedelta(days=1)
+    elif unit == "month":
+        following = naive.replace(year=naive.year + naive.month // 12, month=naive.month % 12 + 1)
+    else:
+        following = naive.replace(year=naive.year + 1)
+    return timezone.make_aware(following)
+
+
+def _keep_largest(found: dict[str, Any]) -> dict[str, Any]:
+    """The largest groups: currencies and statuses are texts that anybody can send."""
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_GROUPS])

@@ -1,0 +1,296 @@
+"""The filters of the lists. None of them counts, and each narrows by an index or by what a page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Left
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from polar_sync.admin.choices import get_choices, get_statuses
+from polar_sync.admin.labels import STALE_AFTER
+from polar_sync.admin.text import clean
+from polar_sync.models import BenefitGrant, Subscription
+
+if TYPE_CHECKING:
+    Rows = QuerySet[Any]
+
+
+class Filter(admin.SimpleListFilter):
+    """A filter by one parameter; a value that it does not offer filters for it nevertheless."""
+
+    def value(self) -> str | None:
+        """The text asked for, without what PostgreSQL refuses to hear."""
+        value = super().value()
+        return None if value is None else str(value).replace("\0", "")
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Value and name of each choice."""
+        del request, model_admin
+        return []
+
+    def has_output(self) -> bool:
+        """Whether the filter is shown: also where there is but one choice, as it tells what is there."""
+        return bool(self.lookup_choices)
+
+
+class UuidFilter(Filter):
+    """A filter whose values are ids."""
+
+    def read_id(self) -> UUID | None:
+        """The id that is asked for; None for what is no id."""
+        try:
+            return UUID(self.value() or "")
+        except ValueError:
+            return None
+
+
+class OrganizationFilter(UuidFilter):
+    """By the organization that Polar names."""
+
+    title = gettext_lazy("organization")
+    parameter_name = "organization"
+    field = "organization"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The organizations that are mirrored."""
+        del model_admin
+        return get_choices(request).get("organization", [])
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Of that organization."""
+        del request
+        return queryset.filter(**{self.field: self.read_id()}) if self.value() else queryset
+
+
+class OwnersOrganizationFilter(OrganizationFilter):
+    """By the organization of the customer to whom something belongs."""
+
+    field = "customer__organization"
+
+
+class TypeFilter(Filter):
+    """By the customer's type; a type that is new on Polar is among the others."""
+
+    title = gettext_lazy("type")
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Polar's types of today."""
+        del request, model_admin
+        return [("individual", _("individual")), ("team", _("team")), ("other", _("other"))]
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Of that type."""
+        del request
+        if self.value() == "other":
+            return queryset.exclude(type__in=("individual", "team"))
+        return queryset.filter(type=self.value()) if self.value() else queryset
+
+
+class ActiveFilter(Filter):
+    """By whether there is an active or trialing subscription."""
+
+    title = gettext_lazy("active")
+    parameter_name = "active"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Yes and no."""
+        del request, model_admin
+        return [("yes", _("yes")), ("no", _("no"))]
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those with, or those without."""
+        del request
+        present = Exists(Subscription.objects.filter(customer=OuterRef("pk")).present())
+        if self.value() == "yes":
+            return queryset.filter(present)
+        return queryset.filter(~present) if self.value() == "no" else queryset
+
+
+class StatusFilter(Filter):
+    """By the status of a subscription that the customer has."""
+
+    title = gettext_lazy("subscription status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Polar's statuses of today."""
+        del request, model_admin
+        return get_statuses()
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those with such a subscription, each once."""
+        del request
+        if not self.value():
+            return queryset
+        return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), status=self.value())))
+
+
+class OwnStatusFilter(StatusFilter):
+    """By a subscription's own status."""
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """With that status."""
+        del request
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class ProductFilter(UuidFilter):
+    """By a product that the customer subscribes to."""
+
+    title = gettext_lazy("product")
+    parameter_name = "product"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Products whose names are known."""
+        del model_admin
+        return get_choices(request).get("product", [])
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those with a subscription to it, each once."""
+        del request
+        if not self.value():
+            return queryset
+        return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), product=self.read_id())))
+
+
+class OwnProductFilter(ProductFilter):
+    """By a subscription's own product."""
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """To that product."""
+        del request
+        return queryset.filter(product=self.read_id()) if self.value() else queryset
+
+
+class BenefitTypeFilter(Filter):
+    """By the type of a benefit that the customer has been granted."""
+
+    title = gettext_lazy("benefit type")
+    parameter_name = "benefit_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Polar's types of today, and those of the catalogue."""
+        del model_admin
+        return get_choices(request).get("benefit_type", [])
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those with such a grant, each once."""
+        del request
+        if not self.value():
+            return queryset
+        return queryset.filter(Exists(BenefitGrant.objects.filter(customer=OuterRef("pk"), benefit_type=self.value())))
+
+
+class OwnBenefitTypeFilter(BenefitTypeFilter):
+    """By a grant's own type."""
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Of that type."""
+        del request
+        return queryset.filter(benefit_type=self.value()) if self.value() else queryset
+
+
+class DeletedFilter(Filter):
+    """By whether the customer still is on Polar."""
+
+    title = gettext_lazy("deleted on Polar")
+    parameter_name = "deleted"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Yes and no."""
+        del request, model_admin
+        return [("no", _("no")), ("yes", _("yes"))]
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """The living, or the deleted."""
+        del request
+        if self.value() in {"yes", "no"}:
+            return queryset.filter(deleted_at__isnull=self.value() == "no")
+        return queryset
+
+
+class StaleFilter(Filter):
+    """By how long ago Polar was last heard of the customer's state. The deleted are not stale: they are done."""
+
+    title = gettext_lazy("observed")
+    parameter_name = "observed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Fresh and stale."""
+        del request, model_admin
+        return [("fresh", _("in the last day")), ("stale", _("longer ago, or never"))]
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those observed since a day ago, or not."""
+        del request
+        limit = timezone.now() - STALE_AFTER
+        if self.value() == "fresh":
+            return queryset.filter(observation__state_observed_at__gte=limit)
+        if self.value() == "stale":
+            unseen = Q(observation__state_observed_at__lt=limit) | Q(observation__state_observed_at=None)
+            return queryset.filter(unseen, deleted_at=None)
+        return queryset
+
+
+class CountryFilter(Filter):
+    """By the country of the billing address: two letters that are typed, as nobody wants a list of 250."""
+
+    title = gettext_lazy("country")
+    parameter_name = "country"
+    template = "admin/polar_sync/text_filter.html"
+
+    def has_output(self) -> bool:
+        """Always: there is a field to type in."""
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """One: the text typed, and the other parameters that its form must keep."""
+        kept = [(name, value) for name, value in changelist.params.items() if name != self.parameter_name]
+        yield {
+            "value": clean(self.value() or ""),
+            "kept": kept,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "selected": bool(self.value()),
+            "display": _("All"),
+        }
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """With a billing address there."""
+        del request
+        if not self.value():
+            return queryset
+        country = (self.value() or "").strip().upper()
+        # The same expression as the index on it.
+        indexed = Left(KT("billing_address__country"), 8)
+        found: Rows = queryset.alias(billing_country=indexed).filter(billing_country=country)
+        return found
+
+
+class BelowZeroFilter(Filter):
+    """By whether a meter's balance is below zero: more was consumed than credited."""
+
+    title = gettext_lazy("balance")
+    parameter_name = "balance"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Below zero, and not."""
+        del request, model_admin
+        return [("below", _("below zero")), ("other", _("zero or more"))]
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Those below, or not."""
+        del request
+        if self.value() == "below":
+            return queryset.filter(balance__lt=0)
+        return queryset.filter(balance__gte=0) if self.value() == "other" else queryset

@@ -1,0 +1,166 @@
+"""What a customer has, as tables below it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from polar_sync.admin.base import ReadOnlyInline
+from polar_sync.admin.labels import format_number, show_label, show_time
+from polar_sync.admin.money import format_money
+from polar_sync.admin.plots import show_meter_bar
+from polar_sync.admin.text import NOTHING, show, show_name
+from polar_sync.models import BenefitGrant, Meter, Subscription, SubscriptionMeter
+
+
+def show_price(subscription: Subscription) -> SafeString:
+    """Amount and interval, such as `20.00 USD a month`."""
+    amount = format_money(subscription.amount, subscription.currency)
+    if not subscription.recurring_interval:
+        return show(amount)
+    return format_html(
+        "{} {}", show(amount), show(_("per %(interval)s") % {"interval": subscription.recurring_interval})
+    )
+
+
+def show_ends(subscription: Subscription) -> SafeString:
+    """When it ends, if it is known to."""
+    time = subscription.ends_at or (subscription.current_period_end if subscription.cancel_at_period_end else None)
+    return show_time(time)
+
+
+class SubscriptionInline(ReadOnlyInline):
+    """Present subscriptions, each with what it consumed in this period."""
+
+    model = Subscription
+    fields = ("product_name", "status_label", "price", "started", "renews", "ends", "consumption", "polar_id")
+    readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("product"))
+    def product_name(self, subscription: Subscription) -> SafeString:
+        """The product's name, its id where that is unknown."""
+        return show_name(subscription.product, subscription.product_id)
+
+    @admin.display(description=gettext_lazy("status"))
+    def status_label(self, subscription: Subscription) -> SafeString:
+        """As Polar says it."""
+        return show_label(subscription.status or "–")
+
+    @admin.display(description=gettext_lazy("price"))
+    def price(self, subscription: Subscription) -> SafeString:
+        """What is charged, and how often."""
+        return show_price(subscription)
+
+    @admin.display(description=gettext_lazy("started"))
+    def started(self, subscription: Subscription) -> SafeString:
+        """When it began."""
+        return show_time(subscription.started_at)
+
+    @admin.display(description=gettext_lazy("period ends"))
+    def renews(self, subscription: Subscription) -> SafeString:
+        """When the present period ends."""
+        return show_time(subscription.current_period_end)
+
+    @admin.display(description=gettext_lazy("subscription ends"))
+    def ends(self, subscription: Subscription) -> SafeString:
+        """When it is over, if that is known."""
+        return show_ends(subscription)
+
+    @admin.display(description=gettext_lazy("consumed of its meters"))
+    def consumption(self, subscription: Subscription) -> SafeString:
+        """A line for each meter of the subscription."""
+        return (
+            format_html_join("", "<div>{}</div>", ((_show_line(meter),) for meter in subscription.meters.all()))
+            or NOTHING
+        )
+
+    @admin.display(description=gettext_lazy("Polar id"))
+    def polar_id(self, subscription: Subscription) -> SafeString:
+        """To be looked up elsewhere."""
+        return format_html('<code class="polar-id">{}</code>', subscription.pk)
+
+
+def _show_line(meter: SubscriptionMeter) -> SafeString:
+    return format_html(
+        "{}: {} {} {}",
+        show_name(meter.meter, meter.meter_id),
+        _("%(consumed)s of %(credited)s")
+        % {"consumed": format_number(meter.consumed_units), "credited": format_number(meter.credited_units)},
+        show_meter_bar(meter.consumed_units, meter.credited_units),
+        f"({meter.amount})" if meter.amount else "",
+    )
+
+
+class BenefitGrantInline(ReadOnlyInline):
+    """Granted benefits."""
+
+    model = BenefitGrant
+    fields = ("benefit_name", "type_label", "granted", "polar_id")
+    readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("benefit"))
+    def benefit_name(self, grant: BenefitGrant) -> SafeString:
+        """The benefit's name, its id where that is unknown."""
+        return show_name(grant.benefit, grant.benefit_id)
+
+    @admin.display(description=gettext_lazy("type"))
+    def type_label(self, grant: BenefitGrant) -> SafeString:
+        """As Polar says it."""
+        return show_label(grant.benefit_type or "–")
+
+    @admin.display(description=gettext_lazy("granted"))
+    def granted(self, grant: BenefitGrant) -> SafeString:
+        """Since when."""
+        return show_time(grant.granted_at)
+
+    @admin.display(description=gettext_lazy("Polar id"))
+    def polar_id(self, grant: BenefitGrant) -> SafeString:
+        """To be looked up elsewhere."""
+        return format_html('<code class="polar-id">{}</code>', grant.pk)
+
+
+class MeterInline(ReadOnlyInline):
+    """Balances."""
+
+    model = Meter
+    fields = ("meter_name", "consumed", "credited", "balance_label", "bar", "changed")
+    readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("meter"))
+    def meter_name(self, meter: Meter) -> SafeString:
+        """The meter's name, its id where that is unknown."""
+        return show_name(meter.meter, meter.meter_id)
+
+    @admin.display(description=gettext_lazy("consumed"))
+    def consumed(self, meter: Meter) -> str:
+        """Units."""
+        return format_number(meter.consumed_units)
+
+    @admin.display(description=gettext_lazy("credited"))
+    def credited(self, meter: Meter) -> str:
+        """Units."""
+        return format_number(meter.credited_units)
+
+    @admin.display(description=gettext_lazy("balance"))
+    def balance_label(self, meter: Meter) -> SafeString:
+        """Units, marked where they are below zero."""
+        return show_balance(meter)
+
+    @admin.display(description=gettext_lazy("consumed of credited"))
+    def bar(self, meter: Meter) -> SafeString:
+        """The same, to be seen at once."""
+        return show_meter_bar(meter.consumed_units, meter.credited_units)
+
+    @admin.display(description=gettext_lazy("changed on Polar"))
+    def changed(self, meter: Meter) -> SafeString:
+        """When Polar last changed it."""
+        return show_time(meter.modified_at or meter.created_at)
+
+
+def show_balance(meter: Meter) -> SafeString:
+    """A balance, marked where it is below zero."""
+    text = format_number(meter.balance)
+    return show_label(text, tone="bad") if meter.balance is not None and meter.balance < 0 else show(text)

@@ -1,0 +1,95 @@
+"""Small marks: coloured labels, ages, bars."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from polar_sync.admin.text import NOTHING, clean
+
+STALE_AFTER = timedelta(days=1)
+"""A customer that was not observed for so long is called stale."""
+
+_TONES = {
+    "active": "good",
+    "succeeded": "good",
+    "trialing": "info",
+    "running": "info",
+    "past_due": "warn",
+    "partial": "warn",
+    "unpaid": "bad",
+    "failed": "bad",
+    "deleted": "bad",
+}
+
+
+def show_label(text: Any, *, tone: str | None = None, kind: str | None = None) -> SafeString:
+    """A label in the colour of its kind (a status), or of a tone: good, info, warn, bad, plain."""
+    tone = tone or _TONES.get(str(kind if kind is not None else text), "plain")
+    return format_html('<span class="polar-label polar-{}">{}</span>', tone, clean(text))
+
+
+def show_time(time: datetime | None) -> SafeString:
+    """A moment, in words relative to now, with the moment itself in the tooltip."""
+    if time is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', time.isoformat(), format_moment(time), format_age(time)
+    )
+
+
+def format_moment(time: datetime) -> str:
+    """A moment in the reader's own form. The calendar's ends have no time zone to be moved to."""
+    try:
+        return date_format(timezone.localtime(time), "DATETIME_FORMAT")
+    except OverflowError:
+        return time.isoformat()
+
+
+def format_age(time: datetime) -> str:
+    """How long ago, or that it lies ahead."""
+    now = timezone.now()
+    if abs(now - time) < timedelta(minutes=1):
+        return _("just now")
+    if time > now:
+        return (
+            _("in %(time)s") % {"time": timesince(now, time, depth=1)} if _is_near(time, now) else format_moment(time)
+        )
+    return _("%(time)s ago") % {"time": timesince(time, now, depth=1)} if _is_near(time, now) else format_moment(time)
+
+
+def show_observed(time: datetime | None) -> SafeString:
+    """When Polar was last heard of a customer, marked where that is too long ago."""
+    if time is None:
+        return show_label(_("never"), tone="warn")
+    if timezone.now() - time > STALE_AFTER:
+        return format_html('<span class="polar-label polar-warn">{}</span>', show_time(time))
+    return show_time(time)
+
+
+def format_number(number: float | None) -> str:
+    """Units as people read them: 1,234.5 and not 1234.500000001; very large ones with an exponent."""
+    if number is None:
+        return "–"
+    if not math.isfinite(number) or abs(number) >= 1e15:  # noqa: PLR2004 - beyond, a float holds no units
+        return f"{number:.3g}"
+    rounded = round(number, 2)
+    return number_format(int(rounded) if rounded == int(rounded) else rounded, force_grouping=True)
+
+
+def format_share(share: float) -> str:
+    """A share as per cent; what is not all is never called 100 %."""
+    percent = math.floor(share * 1000) / 10
+    return _("%(number)s %%") % {"number": number_format(percent, decimal_pos=0 if percent in {0.0, 100.0} else 1)}
+
+
+def _is_near(time: datetime, now: datetime) -> bool:
+    return abs(time - now) < timedelta(days=36_500)

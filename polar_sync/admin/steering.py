@@ -1,0 +1,128 @@
+"""What a person may do about a customer: have Polar asked now, for one or for many."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from polar_sync.admin.base import ModelAdmin
+from polar_sync.admin.handover import hand_over, note, redirect, steering_view, tell_misconfigured
+from polar_sync.admin.text import clean
+from polar_sync.conf import settings
+from polar_sync.exceptions import ConfigurationError
+from polar_sync.models import Customer, CustomerObservation
+from polar_sync.tasks import refresh_customer, refresh_customers
+
+MAX_SELECTED = 1000
+"""Customers refreshed by one action; for more there is the run, which asks for a hundred in a list."""
+_SINCE = "since"
+
+
+class CustomerSteeringMixin(ModelAdmin):
+    """The button and the action that refresh, and the small answer by which the page notices that it has happened."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Beside Django's own."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:pk>/refresh/", wrap(self.refresh_view), name="polar_sync_customer_refresh"),
+            path("<uuid:pk>/version.json", wrap(self.version_view), name="polar_sync_customer_version"),
+            *super().get_urls(),
+        ]
+
+    def get_steering_context(self, request: HttpRequest, customer: Customer) -> dict[str, Any]:
+        """What the page needs to offer the button, and to wait for what it does."""
+        since = request.GET.get(_SINCE)
+        name = self.admin_site.name
+        return {
+            "polar_may_sync": self.has_sync_permission(request),  # type: ignore[attr-defined]
+            "polar_refresh_url": reverse(f"{name}:polar_sync_customer_refresh", args=(customer.pk,)),
+            "polar_version_url": reverse(f"{name}:polar_sync_customer_version", args=(customer.pk,)),
+            "polar_version": get_version(customer),
+            "polar_is_waiting": since is not None and since == get_version(customer),
+        }
+
+    def get_visible(self, request: HttpRequest, pk: Any) -> Customer:
+        """The customer, for those who may view customers; 404 where there is none."""
+        if not self.has_view_permission(request):
+            raise Http404
+        customer = self.get_object(request, str(pk))
+        if customer is None:
+            raise Http404
+        return customer  # type: ignore[no-any-return]
+
+    @steering_view
+    def refresh_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Have one customer asked for now."""
+        customer = self.get_visible(request, pk)
+        url = reverse(f"{self.admin_site.name}:polar_sync_customer_change", args=(customer.pk,))
+        try:
+            organization = settings.get_organization(customer.organization.name)
+        except ConfigurationError as error:
+            tell_misconfigured(request, error)
+            return redirect(url)
+        note(request, [customer], "Refresh from Polar")
+        text = _("A worker asks Polar about %(customer)s now; this page shows the answer when it has come.")
+        hand_over(
+            request,
+            refresh_customer,
+            organization.name,
+            str(customer.pk),
+            message=text % {"customer": clean(customer)},
+        )
+        return redirect(f"{url}?{urlencode({_SINCE: get_version(customer)})}")
+
+    def version_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Which observation of the customer is mirrored: changes when Polar has been heard."""
+        row = CustomerObservation.objects.filter(pk=pk).first()
+        if row is None or not self.has_view_permission(request):
+            raise Http404
+        return JsonResponse({"version": describe_version(row)}, headers={"Cache-Control": "no-store"})
+
+    @admin.action(description=gettext_lazy("Refresh from Polar"), permissions=["sync"])
+    def refresh_selected(self, request: HttpRequest, customers: QuerySet[Any]) -> None:
+        """Have the selected customers asked for, one request each."""
+        rows = list(customers.values_list("pk", "organization__name")[: MAX_SELECTED + 1])
+        if len(rows) > MAX_SELECTED:
+            text = _(
+                "More than %(number)s customers are selected. Sync the organization instead: it asks for fewer pages."
+            )
+            self.message_user(request, text % {"number": MAX_SELECTED}, messages.WARNING)
+            return
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for pk, name in rows:
+            ids[name].append(str(pk))
+        try:
+            names = [settings.get_organization(name).name for name in ids]
+        except ConfigurationError as error:
+            tell_misconfigured(request, error)
+            return
+        chosen = Customer.all_objects.filter(pk__in=[pk for pk, _name in rows]).defer("payload")
+        note(request, chosen, "Refresh from Polar")
+        for name in names:
+            text = ngettext(
+                "A worker asks Polar about %(number)s customer of %(organization)s. Reload the list to see it.",
+                "Workers ask Polar about %(number)s customers of %(organization)s. Reload the list to see them.",
+                len(ids[name]),
+            )
+            message = text % {"number": len(ids[name]), "organization": clean(name)}
+            hand_over(request, refresh_customers, name, ids[name], message=message)
+
+
+def get_version(customer: Customer) -> str:
+    """A text that changes with each answer of Polar's about the customer's state, also that there is none."""
+    return describe_version(getattr(customer, "observation", None))
+
+
+def describe_version(row: CustomerObservation | None) -> str:
+    """The same, of the row that holds it."""
+    times = (row.state_observed_at, row.absent_at) if row is not None else ()
+    return " ".join(time.isoformat() for time in times if time is not None)

@@ -1,0 +1,82 @@
+"""Who asks: a bearer token of this site's, or of a customer's session on Polar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.request import Request
+
+SESSION_PREFIX = "polar_cst_"
+ORGANIZATION_PREFIX = "polar_oat_"
+_MAX_LENGTH = 512
+
+
+def read_bearer(request: Request) -> str | None:
+    """The token behind `Authorization: Bearer`; None where the header is absent or says something else."""
+    words = get_authorization_header(request).split()
+    if not words or words[0].lower() != b"bearer":
+        return None
+    token = words[1].decode("latin-1") if len(words) == 2 else ""  # noqa: PLR2004 - the scheme and the token
+    if not token.isascii() or not token.isprintable() or not 0 < len(token) <= _MAX_LENGTH:
+        raise AuthenticationFailed
+    return token
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer` with a token of django-rest-knox, which keeps only its hash.
+
+    Needs `knox` in INSTALLED_APPS; without it no token is right. https://jazzband.github.io/django-rest-knox/
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """The token's user and the token; None where none was shown."""
+        token = read_bearer(request)
+        if token is None:
+            return None
+        if not apps.is_installed("knox"):
+            raise AuthenticationFailed
+        # Its models need the app to be installed.
+        from knox.crypto import hash_token  # noqa: PLC0415
+        from knox.models import get_token_model  # noqa: PLC0415
+
+        rows = get_token_model().objects.select_related("user").filter(digest=hash_token(token))
+        shown = rows.filter(Q(expiry=None) | Q(expiry__gt=timezone.now()), user__is_active=True).first()
+        if shown is None:
+            raise AuthenticationFailed
+        return shown.user, shown
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 asks for."""
+        return "Bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionToken:
+    """A customer session token, as it was shown; only Polar can tell whether it is right."""
+
+    value: str = field(repr=False)
+
+
+class PortalSessionAuthentication(BaseAuthentication):
+    """A customer session token of Polar's, for the customer portal alone.
+
+    https://polar.sh/docs/api-reference/customer-portal/sessions/create
+    """
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, SessionToken] | None:
+        """Nobody of this site's, with the token. Polar's organization tokens are refused, as Polar does here."""
+        token = read_bearer(request) or ""
+        if token.startswith(ORGANIZATION_PREFIX):
+            raise NotAuthenticated
+        return (AnonymousUser(), SessionToken(token)) if token.startswith(SESSION_PREFIX) else None
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 asks for."""
+        return "Bearer"

@@ -1,0 +1,155 @@
+"""What lists can be narrowed by. A filter's `apply` gets the rows and the value that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import django_filters
+from django import forms
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from rest_framework.request import Request
+
+from polar_sync.models import Subscription
+from polar_sync.payloads import project_key
+from polar_sync.payloads.values import clean_text
+from polar_sync.rest import details
+from polar_sync.rest.fields import METADATA, MetadataField, QueryField, RepeatedField, read_text
+from polar_sync.rest.metadata import filter_metadata
+
+Rows = QuerySet[Any]
+ACTIVE_STATUSES = ("active", "trialing", "past_due")
+
+
+class QueryFilter(django_filters.Filter):
+    """A filter by one parameter; absent it changes nothing, unlike the empty text."""
+
+    def __init__(self, field: forms.Field, apply: Callable[[Rows, Any], Rows]) -> None:
+        super().__init__()
+        self._field = field
+        self._apply = apply
+
+    def filter(self, qs: Rows, value: Any) -> Rows:
+        """The rows that pass."""
+        return qs if value is None else self._apply(qs, value)
+
+
+def _once(name: str, read: Callable[[str, details.Location], Any], lookup: str) -> QueryFilter:
+    return QueryFilter(QueryField(name=name, read=read), lambda rows, value: rows.filter(**{lookup: value}))
+
+
+def _any(name: str, read: Callable[[str, details.Location], Any], lookup: str) -> QueryFilter:
+    def apply(rows: Rows, values: Sequence[Any]) -> Rows:
+        # Equality with one value leaves the order to an index that goes on with the sort key.
+        return rows.filter(**({lookup: values[0]} if len(values) == 1 else {f"{lookup}__in": values}))
+
+    return QueryFilter(RepeatedField(name=name, read=read), apply)
+
+
+def _filter_email(rows: Rows, email: str) -> Rows:
+    return rows.filter(email__iexact=clean_text(email)) if email else rows.filter(email="")
+
+
+def _filter_query(rows: Rows, query: str) -> Rows:
+    text = clean_text(query)
+    if not text:
+        return rows
+    return rows.filter(
+        Q(email__icontains=text)
+        | Q(name__icontains=text)
+        | Q(billing_name__icontains=text)
+        | Q(external_id__istartswith=text)
+    )
+
+
+def _filter_active(rows: Rows, is_active: bool) -> Rows:
+    counted = Subscription.objects.filter(customer=OuterRef("pk"), status__in=ACTIVE_STATUSES)
+    return rows.filter(Exists(counted) if is_active else ~Exists(counted))
+
+
+def _filter_external(rows: Rows, external_ids: Sequence[str]) -> Rows:
+    return rows.filter(customer__external_id__in=[project_key(one) for one in external_ids])
+
+
+class QueryFilterSet(django_filters.FilterSet):
+    """Filters that refuse what they cannot read with all of its details."""
+
+    @classmethod
+    def is_known(cls, name: str) -> bool:
+        """Whether a parameter of this name is one of these filters."""
+        return name in cls.base_filters and name != "metadata"
+
+    @classmethod
+    def narrow(cls, rows: Rows, request: Request) -> Rows:
+        """The rows that the request asks for. Raises `ParameterError`."""
+        if not any(map(cls.is_known, request.query_params)):
+            return rows
+        filters = cls(request.query_params, queryset=rows)
+        wrong = [detail for errors in filters.errors.as_data().values() for error in errors for detail in _tell(error)]
+        if wrong:
+            raise details.ParameterError(*wrong)
+        narrowed: Rows = filters.qs
+        return narrowed
+
+
+def _tell(error: Any) -> Sequence[details.Detail]:
+    found: Sequence[details.Detail] = error.params["details"]
+    return found
+
+
+class CustomerFilterSet(QueryFilterSet):
+    """https://polar.sh/docs/api-reference/customers/list."""
+
+    organization_id = _any("organization_id", details.read_uuid, "organization_id")
+    email = QueryFilter(QueryField(name="email", read=read_text), _filter_email)
+    query = QueryFilter(QueryField(name="query", read=read_text), _filter_query)
+    active = QueryFilter(QueryField(name="active", read=details.read_bool), _filter_active)
+    metadata = QueryFilter(MetadataField(required=False), filter_metadata)
+
+    @classmethod
+    def is_known(cls, name: str) -> bool:
+        """Metadata is asked for by key."""
+        return super().is_known(name) or METADATA.fullmatch(name) is not None
+
+
+class _ChildFilterSet(QueryFilterSet):
+    organization_id = _any("organization_id", details.read_uuid, "customer__organization_id")
+    customer_id = _any("customer_id", details.read_uuid, "customer_id")
+    external_customer_id = QueryFilter(RepeatedField(name="external_customer_id", read=read_text), _filter_external)
+
+
+class SubscriptionFilterSet(_ChildFilterSet):
+    """Mirrored subscriptions: those in their customers' states, and `past_due` ones where they are known."""
+
+    product_id = _any("product_id", details.read_uuid, "product_id")
+    status = _any("status", lambda text, _: clean_text(text), "status")
+    current_period_end_before = _once("current_period_end_before", details.read_instant, "current_period_end__lt")
+    current_period_end_after = _once("current_period_end_after", details.read_instant, "current_period_end__gt")
+    cancel_at_period_end = _once("cancel_at_period_end", details.read_bool, "cancel_at_period_end")
+
+
+class BenefitGrantFilterSet(_ChildFilterSet):
+    """Mirrored benefit grants."""
+
+    benefit_id = _any("benefit_id", details.read_uuid, "benefit_id")
+    # Polar lists revoked grants too; the mirror has none.
+    is_granted = QueryFilter(
+        QueryField(name="is_granted", read=details.read_bool),
+        lambda rows, is_granted: rows if is_granted else rows.none(),
+    )
+    benefit_type = _any("benefit_type", lambda text, _: clean_text(text), "benefit_type")
+
+
+class MeterFilterSet(_ChildFilterSet):
+    """Mirrored balances on meters."""
+
+    meter_id = _any("meter_id", details.read_uuid, "meter_id")
+    balance_below = _once("balance_below", details.read_number, "balance__lt")
+
+
+class RunFilterSet(QueryFilterSet):
+    """Runs over an organization."""
+
+    STATUSES: ClassVar[tuple[str, ...]] = ("running", "succeeded", "partial", "failed")
+    organization = _any("organization", lambda text, _: clean_text(text), "organization__name")
+    status = _any("status", lambda text, at: details.read_choice(text, at, choices=RunFilterSet.STATUSES), "status")

@@ -1,0 +1,354 @@
+"""Shapes for the API's description, after https://polar.sh/docs/api-reference/customers/state; more fields may come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers as s
+
+Shape = s.Serializer[Any]
+
+
+def _text() -> s.CharField:
+    return s.CharField(allow_null=True)
+
+
+def _uuid() -> s.UUIDField:
+    return s.UUIDField(allow_null=True)
+
+
+def _time() -> s.DateTimeField:
+    return s.DateTimeField(allow_null=True)
+
+
+def _flag() -> s.BooleanField:
+    return s.BooleanField(allow_null=True)
+
+
+def _number() -> s.FloatField:
+    return s.FloatField(allow_null=True)
+
+
+@extend_schema_field({"type": "object", "additionalProperties": True, "nullable": True})
+class _Object(s.JSONField):
+    pass
+
+
+@extend_schema_field(
+    {"type": "array", "items": {"type": "string"}, "nullable": True, "example": ["911144442", "us_ein"]}
+)
+class _TaxId(s.JSONField):
+    pass
+
+
+@extend_schema_field({"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "integer"}]}})
+class _Location(s.JSONField):
+    pass
+
+
+class _Dated(Shape):
+    id = s.UUIDField()
+    created_at = _time()
+    modified_at = _time()
+
+
+class Customer(_Dated):
+    """A customer as Polar answers it."""
+
+    metadata = _Object()
+    external_id = _text()
+    email = _text()
+    email_verified = _flag()
+    type = _text()
+    name = _text()
+    billing_name = _text()
+    billing_address = _Object()
+    tax_id = _TaxId()
+    locale = _text()
+    organization_id = _uuid()
+    default_payment_method_id = _uuid()
+    deleted_at = _time()
+    first_user_event_at = _time()
+    avatar_url = _text()
+
+
+class SubscriptionMeter(_Dated):
+    """What a subscription has consumed in its period."""
+
+    consumed_units = _number()
+    credited_units = _number()
+    amount = _number()
+    meter_id = _uuid()
+
+
+class StateSubscription(_Dated):
+    """A subscription in a state; amounts are in the currency's smallest unit."""
+
+    metadata = _Object()
+    custom_field_data = _Object()
+    status = _text()
+    amount = _number()
+    currency = _text()
+    recurring_interval = _text()
+    current_period_start = _time()
+    current_period_end = _time()
+    trial_start = _time()
+    trial_end = _time()
+    cancel_at_period_end = _flag()
+    canceled_at = _time()
+    started_at = _time()
+    ends_at = _time()
+    product_id = _uuid()
+    discount_id = _uuid()
+    price_id = _uuid()
+    meters = SubscriptionMeter(many=True)
+
+
+class StateBenefitGrant(_Dated):
+    """A granted benefit in a state."""
+
+    granted_at = _time()
+    benefit_id = _uuid()
+    benefit_type = _text()
+    benefit_metadata = _Object()
+    properties = _Object()
+
+
+class StateMeter(_Dated):
+    """A balance on a meter in a state; it may be negative."""
+
+    meter_id = _uuid()
+    consumed_units = _number()
+    credited_units = _number()
+    balance = _number()
+
+
+class CustomerState(Customer):
+    """A customer with what they have."""
+
+    active_subscriptions = StateSubscription(many=True)
+    granted_benefits = StateBenefitGrant(many=True)
+    active_meters = StateMeter(many=True)
+
+
+class _Owned(Shape):
+    customer_id = s.UUIDField()
+    external_customer_id = _text()
+    organization_id = s.UUIDField()
+
+
+class Subscription(StateSubscription, _Owned):
+    """A mirrored subscription, and whose it is."""
+
+
+class BenefitGrant(StateBenefitGrant, _Owned):
+    """A mirrored benefit grant, and whose it is."""
+
+
+class Meter(StateMeter, _Owned):
+    """A mirrored balance on a meter, and whose it is."""
+
+
+class Pagination(Shape):
+    """`total_count` and `max_page`, or with a cursor `has_next_page` and `next_cursor`."""
+
+    total_count = s.IntegerField(required=False)
+    max_page = s.IntegerField(required=False)
+    has_next_page = s.BooleanField(required=False)
+    next_cursor = s.CharField(required=False, allow_null=True)
+
+
+class CustomerList(Shape):
+    """A page of customers."""
+
+    items = Customer(many=True)
+    pagination = Pagination()
+
+
+class SubscriptionList(Shape):
+    """A page of subscriptions."""
+
+    items = Subscription(many=True)
+    pagination = Pagination()
+
+
+class BenefitGrantList(Shape):
+    """A page of benefit grants."""
+
+    items = BenefitGrant(many=True)
+    pagination = Pagination()
+
+
+class MeterList(Shape):
+    """A page of meters."""
+
+    items = Meter(many=True)
+    pagination = Pagination()
+
+
+class CustomerUpdate(Shape):
+    """Any of Polar's fields: https://polar.sh/docs/api-reference/customers/update."""
+
+    email = s.CharField(required=False)
+    name = s.CharField(required=False, allow_null=True)
+    metadata = _Object(required=False)
+    external_id = s.CharField(required=False, allow_null=True)
+    billing_address = _Object(required=False)
+    tax_id = s.CharField(required=False, allow_null=True)
+    locale = s.CharField(required=False, allow_null=True)
+
+
+class CustomerCreate(CustomerUpdate):
+    """Any of Polar's fields: https://polar.sh/docs/api-reference/customers/create."""
+
+    type = s.CharField(required=False)
+    organization_id = s.UUIDField(required=False, help_text="Which organization, where there are several.")
+
+
+class PortalCustomer(_Dated):
+    """A customer as they may see themselves. Polar's own answer also has `oauth_accounts`."""
+
+    email = _text()
+    email_verified = _flag()
+    name = _text()
+    billing_name = _text()
+    billing_address = _Object()
+    tax_id = _TaxId()
+    default_payment_method_id = _uuid()
+    type = _text()
+    locale = _text()
+    oauth_accounts = _Object(required=False)
+
+
+class Balance(Shape):
+    """In the currency's smallest unit; positive is credit."""
+
+    balance = s.IntegerField()
+    currency = s.CharField()
+
+
+class Failure(Shape):
+    """What went wrong beyond the caller's reach."""
+
+    error = s.CharField()
+    detail = s.CharField()
+
+
+class Unauthorized(Shape):
+    """`detail` without a token, `error_description` with one that is not right."""
+
+    error = s.CharField()
+    detail = s.CharField(required=False)
+    error_description = s.CharField(required=False)
+
+
+class InsufficientScope(Unauthorized):
+    """WWW-Authenticate names the scopes that would do."""
+
+
+class NotFound(Shape):
+    """`error` is `ResourceNotFound` for an object; a path that there is not has none."""
+
+    error = s.CharField(required=False)
+    detail = s.CharField()
+
+
+class Detail(Shape):
+    """Some words."""
+
+    detail = s.CharField()
+
+
+class Conflict(Failure):
+    """With the run that is in the way."""
+
+    run = s.IntegerField(required=False)
+
+
+class ValidationDetail(Shape):
+    """One value that does not fit."""
+
+    type = s.CharField()
+    loc = _Location()
+    msg = s.CharField()
+
+
+class ValidationErrors(Shape):
+    """All values that do not fit."""
+
+    error = s.CharField()
+    detail = ValidationDetail(many=True)
+
+
+class RunFailure(Shape):
+    """A customer that a run could not mirror."""
+
+    customer_id = s.CharField()
+    reason = s.CharField()
+
+
+class LastRun(Shape):
+    """How a run ended."""
+
+    id = s.IntegerField()
+    status = s.CharField()
+    reason = s.CharField()
+    finished_at = _time()
+    failed = s.IntegerField()
+
+
+class Run(Shape):
+    """A run: each customer counts once, `listed` is the sum of the six outcomes."""
+
+    id = s.IntegerField()
+    organization = s.CharField()
+    status = s.CharField()
+    reason = s.CharField()
+    detail = s.CharField()
+    started_at = _time()
+    heartbeat_at = _time()
+    finished_at = _time()
+    listed = s.IntegerField()
+    created = s.IntegerField()
+    updated = s.IntegerField()
+    unchanged = s.IntegerField()
+    stale = s.IntegerField()
+    deleted = s.IntegerField()
+    failed = s.IntegerField()
+    requests = s.IntegerField()
+    throttled_seconds = s.FloatField()
+    failures = RunFailure(many=True, required=False)
+
+
+class RunList(Shape):
+    """A page of runs."""
+
+    items = Run(many=True)
+    pagination = Pagination()
+
+
+class RunStart(Shape):
+    """`organization` may be left out where there is only one."""
+
+    organization = s.CharField(required=False)
+    is_mass_deletion_allowed = s.BooleanField(required=False)
+
+
+class Status(Shape):
+    """How one organization's mirror is doing."""
+
+    organization = s.CharField()
+    organization_id = _uuid()
+    last_succeeded_at = _time()
+    age_seconds = _number()
+    customers = s.IntegerField()
+    stale_customers = s.IntegerField()
+    failed_customers = s.IntegerField()
+    last_run = LastRun(allow_null=True)
+
+
+class StatusList(Shape):
+    """All organizations."""
+
+    items = Status(many=True)

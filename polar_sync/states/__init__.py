@@ -1,0 +1,20 @@
+"""Where the states of listed customers come from."""
+
+from polar_sync.states.batched import BatchedSource, Densities
+from polar_sync.states.catalogue import Catalogue
+from polar_sync.states.fields import StateFields
+from polar_sync.states.per_customer import PerCustomerSource
+from polar_sync.states.source import Listed, StateAnswer, StateSource, is_hopeless, wait_for
+
+__all__ = [
+    "BatchedSource",
+    "Catalogue",
+    "Densities",
+    "Listed",
+    "PerCustomerSource",
+    "StateAnswer",
+    "StateFields",
+    "StateSource",
+    "is_hopeless",
+    "wait_for",
+]

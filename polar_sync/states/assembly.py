@@ -1,0 +1,96 @@
+"""A state put together from the items of three lists, as the state endpoint would have told it.
+
+https://polar.sh/docs/api-reference/subscriptions/list, https://polar.sh/docs/api-reference/benefit-grants/list,
+https://polar.sh/docs/api-reference/customer-meters/list
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from polar_sync.payloads.objects import CUSTOMER_KEYS
+from polar_sync.states import fields as known
+from polar_sync.states.fields import StateFields
+
+PRESENT = ("active", "trialing")
+"""Statuses of the subscriptions that a state holds."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The list items of one customer, and as of when each list told of them."""
+
+    subscriptions: list[dict[str, Any]] = field(default_factory=list)
+    grants: list[dict[str, Any]] = field(default_factory=list)
+    meters: list[dict[str, Any]] = field(default_factory=list)
+    as_of: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def present(self) -> list[dict[str, Any]]:
+        """The subscriptions that belong into a state."""
+        return [item for item in self.subscriptions if item.get("status") in PRESENT]
+
+    @property
+    def beside(self) -> list[dict[str, Any]]:
+        """Those that were asked for but are in no state: past due."""
+        return [item for item in self.subscriptions if item.get("status") not in PRESENT]
+
+
+def assemble(item: Mapping[str, Any], parts: Parts, fields: StateFields) -> dict[str, Any]:
+    """The state of a customer from its item in the customers list and the items of the three others."""
+    own = {key: value for key, value in item.items() if key in CUSTOMER_KEYS or key in fields.get(known.CUSTOMER)}
+    return {
+        **own,
+        "active_subscriptions": [build_subscription(each, fields) for each in parts.present],
+        "granted_benefits": [_pick(flatten_grant(each), fields.get(known.GRANT)) for each in parts.grants],
+        "active_meters": [_pick(each, fields.get(known.METER)) for each in parts.meters],
+    }
+
+
+def build_subscription(item: Mapping[str, Any], fields: StateFields) -> dict[str, Any]:
+    """A subscription as a state shows it."""
+    subscription = _pick(item, fields.get(known.SUBSCRIPTION))
+    meters = subscription.get("meters")
+    if isinstance(meters, list):
+        names = fields.get(known.SUBSCRIPTION_METER)
+        subscription["meters"] = [_pick(meter, names) if isinstance(meter, dict) else meter for meter in meters]
+    return subscription
+
+
+def flatten_grant(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A grant with the two fields that a state takes from its benefit."""
+    benefit = item.get("benefit")
+    if not isinstance(benefit, dict):
+        return dict(item)
+    taken = {"benefit_type": "type", "benefit_metadata": "metadata"}
+    return {**item, **{name: benefit[source] for name, source in taken.items() if source in benefit}}
+
+
+def learn(fields: StateFields, state: Mapping[str, Any], item: Mapping[str, Any], parts: Parts) -> None:
+    """Learn from a customer's own state, beside the items of the same customer."""
+    fields.learn_customer(state, item)
+    _learn_kind(fields, known.SUBSCRIPTION, state["active_subscriptions"], parts.present)
+    _learn_kind(fields, known.GRANT, state["granted_benefits"], [flatten_grant(each) for each in parts.grants])
+    _learn_kind(fields, known.METER, state["active_meters"], parts.meters)
+    listed = {each["id"]: each.get("meters") for each in parts.present}
+    for subscription in _dicts(state["active_subscriptions"]):
+        beside = listed.get(subscription.get("id"))
+        _learn_kind(fields, known.SUBSCRIPTION_METER, subscription.get("meters"), beside)
+
+
+def _learn_kind(fields: StateFields, kind: str, shown: Any, items: Any) -> None:
+    by_id = {each.get("id"): each for each in _dicts(items)}
+    for each in _dicts(shown):
+        if each.get("id") in by_id:
+            fields.learn(kind, each, by_id[each["id"]])
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _pick(item: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key in names}

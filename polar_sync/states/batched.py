@@ -1,0 +1,202 @@
+"""The states of 100 customers from a handful of requests, where the state endpoint takes a hundred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from polar_sync.client import ListPage, PolarClient, PolarObject
+from polar_sync.exceptions import PolarSyncError
+from polar_sync.payloads.values import read_timestamp
+from polar_sync.states import fields as known
+from polar_sync.states.assembly import Parts, assemble, build_subscription, learn
+from polar_sync.states.batches import Batch, Density, ask, cut
+from polar_sync.states.catalogue import Catalogue
+from polar_sync.states.fields import StateFields
+from polar_sync.states.source import TICK_SECONDS, Listed, StateAnswer, StateSource, is_hopeless
+
+MIN_CUSTOMERS = 4
+"""Three lists are three requests: fewer customers are asked for one by one."""
+_STATUSES = ("active", "trialing", "past_due")
+_KINDS = ("subscriptions", "grants", "meters")
+
+
+class Densities:
+    """What is known of the three lists' density, kept for as long as the client."""
+
+    def __init__(self) -> None:
+        self.by_kind = {kind: Density() for kind in _KINDS}
+
+
+@dataclass(slots=True)
+class BatchedSource:
+    """Subscriptions, benefit grants and customer meters by repeated `customer_id`, put together.
+
+    What the lists cannot tell reliably is asked of the state endpoint: customers with more than a page of a kind, and
+    one or two of each run from which the fields of a state are learned. If these show a field that the lists lack,
+    everybody is asked one by one, unless `is_exact` is off.
+    """
+
+    client: PolarClient
+    executor: Executor
+    per_customer: StateSource
+    densities: Densities
+    is_exact: bool = True
+    fields: StateFields = field(default_factory=StateFields)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+
+    def fetch(self, customers: Listed, *, on_tick: Callable[[], None]) -> Iterator[StateAnswer]:
+        """Yield an answer for each customer; those without an item of the customers list are asked one by one."""
+        listed = {key: item for key, item in customers.items() if item is not None}
+        if len(listed) < MIN_CUSTOMERS:
+            yield from self.per_customer.fetch(customers, on_tick=on_tick)
+            return
+        work = _Work(self, listed)
+        work.run(on_tick)
+        alone: dict[UUID, None] = {key: None for key in customers if key not in listed or key in work.alone}
+        alone |= dict.fromkeys(self._choose_samples(work))
+        if not work.is_stopped:
+            for answer in self.per_customer.fetch(alone, on_tick=on_tick):
+                if answer.state is not None and answer.id in work.parts:
+                    self._learn(answer, listed[answer.id], work.parts[answer.id])
+                yield answer
+        rest = {key: item for key, item in listed.items() if key not in alone or work.is_stopped}
+        if self.is_exact and self.fields.state_only and not work.is_stopped:
+            yield from self.per_customer.fetch(rest, on_tick=on_tick)
+        else:
+            yield from self._assemble(work, rest)
+
+    def _choose_samples(self, work: _Work) -> list[UUID]:
+        """Up to two customers that have what no state has shown yet."""
+        chosen: list[UUID] = []
+        unknown = {known.CUSTOMER, *known.CONTRACT} - self.fields.learned.keys()
+        while unknown and len(chosen) < 2:  # noqa: PLR2004 - a customer or two
+            having = {key: unknown & _get_kinds(work.parts[key]) for key in work.get_complete() if key not in chosen}
+            best = max(having, key=lambda key: len(having[key]), default=None)
+            if best is None or not having[best]:
+                break
+            chosen.append(best)
+            unknown -= having[best]
+        return chosen
+
+    def _learn(self, answer: StateAnswer, item: Mapping[str, Any], parts: Parts) -> None:
+        state = answer.state
+        if state is not None and all(isinstance(state.get(name), list) for name in known.ARRAYS):
+            learn(self.fields, state, item, parts)
+
+    def _assemble(self, work: _Work, listed: Mapping[UUID, Mapping[str, Any]]) -> Iterator[StateAnswer]:
+        complete = work.get_complete()
+        for key in listed:
+            if key not in complete:
+                yield StateAnswer(key, error=work.errors.get(key) or work.obstacle)
+                continue
+            parts = work.parts[key]
+            state = PolarObject(assemble(listed[key], parts, self.fields), as_of=_get_time(parts))
+            beside = tuple(build_subscription(each, self.fields) for each in parts.beside)
+            yield StateAnswer(key, state=state, beside=beside, unsure=self.fields.get_unsure())
+
+
+class _Work:
+    """The requests of one page, on the way and done."""
+
+    def __init__(self, source: BatchedSource, listed: Mapping[UUID, Any]) -> None:
+        self.parts = {key: Parts() for key in listed}
+        self.alone: set[UUID] = set()
+        self.errors: dict[UUID, PolarSyncError] = {}
+        self.obstacle: PolarSyncError | None = None
+        self._source = source
+        self._under_way: dict[Future[Batch], tuple[str, Sequence[UUID]]] = {}
+        self._calls: dict[str, Callable[..., ListPage]] = {
+            "subscriptions": partial(source.client.subscriptions.list, status=_STATUSES),
+            "grants": partial(source.client.benefit_grants.list, is_granted=True),
+            "meters": source.client.customer_meters.list,
+        }
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing that is asked from here on could succeed."""
+        return self.obstacle is not None
+
+    def get_complete(self) -> set[UUID]:
+        """Customers of whom all three lists have told."""
+        return {key for key, parts in self.parts.items() if len(parts.as_of) == len(_KINDS) and key not in self.alone}
+
+    def run(self, on_tick: Callable[[], None]) -> None:
+        """Ask until every list has told of every customer, or cannot."""
+        ids = sorted(self.parts)
+        for kind in _KINDS:
+            for some in self._source.densities.by_kind[kind].split(ids):
+                self._submit(kind, some)
+        try:
+            while self._under_way:
+                done, _ = wait(self._under_way, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+                on_tick()
+                for future in done:
+                    self._take(future, *self._under_way.pop(future))
+        finally:
+            for future in self._under_way:
+                future.cancel()
+
+    def _submit(self, kind: str, ids: Sequence[UUID]) -> None:
+        density = self._source.densities.by_kind[kind]
+        future = self._source.executor.submit(ask, self._calls[kind], ids, density=density)
+        self._under_way[future] = (kind, ids)
+
+    def _take(self, future: Future[Batch], kind: str, ids: Sequence[UUID]) -> None:
+        if future.cancelled():
+            return
+        try:
+            batch = future.result()
+        except PolarSyncError as error:
+            self._note_error(error, ids)
+            return
+        if batch.items is not None:
+            self._keep(kind, batch, batch.items)
+        elif len(ids) == 1:
+            self.alone.update(ids)
+        elif not self.is_stopped:
+            for half in cut(ids, 2):
+                self._submit(kind, half)
+
+    def _note_error(self, error: PolarSyncError, ids: Sequence[UUID]) -> None:
+        self.errors.update(dict.fromkeys(ids, error))
+        if is_hopeless(error) and self.obstacle is None:
+            self.obstacle = error
+            for future in self._under_way:
+                future.cancel()
+
+    def _keep(self, kind: str, batch: Batch, items: Mapping[UUID, list[dict[str, Any]]]) -> None:
+        for key, some in items.items():
+            parts = self.parts[key]
+            getattr(parts, kind).extend(some)
+            parts.as_of[kind] = _get_part_time(batch.as_of, some)
+            self._source.catalogue.add(kind, some)
+
+
+def _get_kinds(parts: Parts) -> set[str]:
+    kinds = {known.CUSTOMER}
+    if parts.present:
+        kinds.add(known.SUBSCRIPTION)
+    if any(each.get("meters") for each in parts.present):
+        kinds.add(known.SUBSCRIPTION_METER)
+    if parts.grants:
+        kinds.add(known.GRANT)
+    if parts.meters:
+        kinds.add(known.METER)
+    return kinds
+
+
+def _get_part_time(as_of: datetime, items: Sequence[Mapping[str, Any]]) -> datetime:
+    """The later of the answer's time and the newest change in it, as for a single answer."""
+    times = [read_timestamp(item.get(name)) for item in items for name in ("created_at", "modified_at")]
+    return max((as_of, *(time for time in times if time is not None)))
+
+
+def _get_time(parts: Parts) -> datetime:
+    """All three parts were true at the earliest of their times, or later."""
+    return min(parts.as_of.values())

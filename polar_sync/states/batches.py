@@ -1,0 +1,86 @@
+"""One list asked for many customers at a time, in answers that each fit one page.
+
+Polar's paging has no tie-break, so an answer that spans two pages can lose a row; one that fits cannot. How many
+customers fit is learned from the answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from polar_sync.client import ListPage
+from polar_sync.payloads.values import read_uuid
+
+PAGE_SIZE = 100
+_FILL = 0.9
+"""The share of a page that a batch is meant to fill, so that few overflow."""
+_WEIGHT = 0.3
+"""How much the newest answer counts in what is expected of the next."""
+
+
+class Density:
+    """Rows a customer in one list, as the answers so far show; shared by the threads of a client."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: float | None = None
+
+    def note(self, *, customers: int, rows: int) -> None:
+        """Take an answer in."""
+        now = rows / customers
+        with self._lock:
+            self._rows = now if self._rows is None else self._rows * (1 - _WEIGHT) + now * _WEIGHT
+
+    def split(self, ids: Sequence[UUID]) -> list[Sequence[UUID]]:
+        """Even batches, as many as are needed for each answer to fit a page."""
+        expected = (self._rows or 0) * len(ids)
+        count = max(1, -(-len(ids) // PAGE_SIZE), -int(-expected // (PAGE_SIZE * _FILL)))
+        return cut(ids, min(count, len(ids)))
+
+
+def cut(ids: Sequence[UUID], count: int) -> list[Sequence[UUID]]:
+    """`count` even parts."""
+    bounds = [len(ids) * number // count for number in range(count + 1)]
+    return [ids[start:end] for start, end in pairwise(bounds)]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a list holds of some customers: their items by customer, or (None) that the answer cannot be relied on."""
+
+    ids: Sequence[UUID]
+    as_of: datetime
+    items: dict[UUID, list[dict[str, Any]]] | None = field(default=None)
+
+
+def ask(list_items: Callable[..., ListPage], ids: Sequence[UUID], *, density: Density) -> Batch:
+    """Ask one list for these customers and check that the answer is whole."""
+    page = list_items(customer_id=[str(each) for each in ids], limit=PAGE_SIZE)
+    density.note(customers=len(ids), rows=page.total_count)
+    return Batch(ids, page.as_of, _sort(page, ids))
+
+
+def _sort(page: ListPage, ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]] | None:
+    """The items by customer, if all that were counted came, each once, and belong to who was asked for."""
+    found: dict[UUID, list[dict[str, Any]]] = {each: [] for each in ids}
+    seen: set[UUID] = set()
+    for item in page.items:
+        owner = read_uuid(item.get("customer_id")) if isinstance(item, dict) else None
+        identifier = read_uuid(item.get("id")) if isinstance(item, dict) else None
+        if owner not in found or identifier is None or _is_deleted(item):
+            return None
+        found[owner].append(item)
+        seen.add(identifier)
+    return found if len(seen) == len(page.items) == page.total_count else None
+
+
+def _is_deleted(item: dict[str, Any]) -> bool:
+    """Of a customer who was deleted since being listed: the state endpoint says so, a list only lacks the rest."""
+    customer = item.get("customer")
+    return isinstance(customer, dict) and customer.get("deleted_at") is not None

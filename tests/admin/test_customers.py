@@ -1,0 +1,222 @@
+"""The list of customers and a customer's page."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from polar_sync.models import Customer, CustomerObservation, Organization
+from polar_sync.store import apply, observe_state
+from tests import factories
+from tests.factories import apply_absences, apply_states, at, build_full_state, build_state, make_id, make_uuid
+
+LIST = "/admin/polar_sync/customer/"
+pytestmark = pytest.mark.django_db
+
+
+def read(client: Client, url: str) -> str:
+    answer = client.get(url)
+    assert answer.status_code == 200, f"{answer.status_code} {answer.get('Location', '')}"
+    return answer.content.decode()
+
+
+def page_of(name: object) -> str:
+    return f"{LIST}{make_id(name)}/change/"
+
+
+def list_names(client: Client, query: str = "") -> set[str]:
+    """The customers that the list shows, by the links to their pages."""
+    names = re.findall(
+        r'<th class="field-label"><a href="[^"]*">.*?<bdi[^>]*>([^<]*)</bdi>', read(client, LIST + query)
+    )
+    return {name.removeprefix("Ada ") for name in names}
+
+
+def test_list_shows_names_and_labels_instead_of_ids(viewer: Client, organization: Organization, names: None) -> None:
+    apply_states(organization, build_full_state("one", children=3), as_of=at(0))
+    page = read(viewer, LIST)
+    assert "<bdi>Pro, monthly</bdi>" in page
+    assert '<span class="polar-label polar-good">active</span>' in page
+    assert '<td class="field-grants">3</td>' in page
+    assert "polar-verified" in page
+    assert make_id("product") not in page.split('id="changelist-filter"')[0]
+
+
+def test_id_stands_where_the_name_is_not_known(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_full_state("one"), as_of=at(0))
+    assert f'<code class="polar-id">{make_id("product")}</code>' in read(viewer, LIST)
+    page = read(viewer, page_of("one"))
+    assert f'<code class="polar-id">{make_id("benefit")}</code>' in page
+    assert f'<code class="polar-id">{make_id("meter")}</code>' in page
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_pages_ask_few_questions_however_many_rows(
+    viewer: Client, organization: Organization, names: None, number: int
+) -> None:
+    apply_states(organization, *(build_full_state(one, children=number // 3) for one in range(number)), as_of=at(0))
+    for url in (LIST, f"{LIST}?q=ada", f"{LIST}?active=yes&country=FR", page_of(0)):
+        with CaptureQueriesContext(connection) as queries:
+            read(viewer, url)
+        assert len(queries) <= 10, [query["sql"][:150] for query in queries]
+
+
+def test_search_finds_by_words_and_by_every_id(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_full_state("one"), build_state("two", email="grace@navy.example"), as_of=at(0))
+    assert list_names(viewer) == {"one", "two"}
+    for text in ("usr_one", "ADA one", "one@example", make_id("one"), make_id("subscription one.0")):
+        assert list_names(viewer, f"?q={text}") == {"one"}, text
+    for name in ("grant one.1", "meter one.0", "subscription meter one.0", "product", "benefit", "meter", "price"):
+        assert list_names(viewer, f"?q={make_id(name)}") == {"one"}, name
+    assert list_names(viewer, "?q=navy") == {"two"}
+    assert list_names(viewer, f"?q={make_id('nobody')}") == set()
+    assert list_names(viewer, "?q=%25") == set()
+
+
+def test_filters_narrow_the_list(viewer: Client, organization: Organization, names: None) -> None:
+    full = build_full_state("full") | {"type": "team", "billing_address": {"country": "DE"}}
+    full["active_subscriptions"][0]["status"] = "trialing"
+    apply_states(organization, full, build_state("bare"), build_state("gone"), as_of=at(0))
+    apply_absences(organization, "gone", as_of=at(1))
+    CustomerObservation.objects.filter(customer=make_uuid("full")).update(state_observed_at=timezone.now())
+    other = factories.create_organization("other", polar_id=make_uuid("other organization"))
+    elsewhere = build_state("elsewhere", organization_id=str(other.polar_id))
+    apply_states(other, elsewhere, as_of=at(0))
+    cases = {
+        "active=yes": {"full"},
+        "active=no": {"bare", "gone", "elsewhere"},
+        "status=trialing": {"full"},
+        "status=canceled": set(),
+        f"product={make_id('product')}": {"full"},
+        "product=nonsense": set(),
+        "benefit_type=custom": {"full"},
+        "type=team": {"full"},
+        "type=other": set(),
+        "country=de": {"full"},
+        "country=%00": {"full", "bare", "gone", "elsewhere"},
+        "deleted=yes": {"gone"},
+        "deleted=no": {"full", "bare", "elsewhere"},
+        "observed=fresh": {"full"},
+        "observed=stale": {"bare", "elsewhere"},
+        f"organization={other.polar_id}": {"elsewhere"},
+        "created_at__year=2025&created_at__month=1&created_at__day=1": {"full", "bare", "gone", "elsewhere"},
+        "created_at__year=2024": set(),
+        "status=%00x": set(),
+    }
+    found = {query: list_names(viewer, f"?{query}") for query in cases}
+    assert found == cases
+
+
+def test_dates_lead_from_years_to_days(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_state("old", created_at="0001-01-01T00:00:00Z"), build_state("new"), as_of=at(0))
+    page = read(viewer, LIST)
+    assert 'created_at__year=2025">2025<' in page
+    assert page.count("created_at__year=") <= 25
+    assert "created_at__month=12" in read(viewer, f"{LIST}?created_at__year=2025")
+    assert "created_at__day=29" not in read(viewer, f"{LIST}?created_at__year=2025&created_at__month=2")
+
+
+def test_page_answers_what_the_customer_has(viewer: Client, organization: Organization, names: None) -> None:
+    user = User.objects.create_user("ada")
+    state = build_full_state("one") | {"external_id": str(user.pk)}
+    state["active_meters"] = [factories.build_meter("low", consumed_units=15, credited_units=5, balance=-10)]
+    apply_states(organization, state, as_of=at(0))
+    Organization.objects.update(server="sandbox")
+    page = read(viewer, page_of("one"))
+    assert f"https://sandbox.polar.sh/to/dashboard/customers/{make_id('one')}" in page
+    assert '<span class="polar-label polar-bad">-10</span>' in page
+    assert "Handbook" in page
+    assert "Pro, monthly" in page
+    assert "API requests" in page
+    assert "&quot;active_subscriptions&quot;" in page
+    assert '<input type="submit"' not in page
+
+
+def test_linked_user_is_shown_to_those_who_may_view_users(
+    admin_client: Client, viewer: Client, organization: Organization
+) -> None:
+    user = User.objects.create_user("linked-user")
+    apply_states(organization, build_state("one", external_id=str(user.pk)), as_of=at(0))
+    apply_states(organization, build_state("two", external_id=f"0{user.pk}"), as_of=at(0))
+    assert f'<a href="/admin/auth/user/{user.pk}/change/"><bdi>linked-user</bdi></a>' in read(
+        admin_client, page_of("one")
+    )
+    assert "linked-user" not in read(viewer, page_of("one"))
+    assert "linked-user" not in read(admin_client, page_of("two"))
+
+
+@pytest.mark.parametrize("external_id", ["usr_1", "9" * 400, "-1", "\0", "1e3", None, ""])
+def test_external_ids_that_no_user_can_have_do_no_harm(
+    viewer: Client, organization: Organization, external_id: str | None
+) -> None:
+    apply_states(organization, build_state("one", external_id=external_id), as_of=at(0))
+    read(viewer, page_of("one"))
+
+
+def test_state_is_shown_and_given_as_polar_says_it(viewer: Client, organization: Organization) -> None:
+    state = build_full_state("one") | {"metadata": {"far": 1e308, "text": "\0\ud800\u202e"}}
+    apply_states(organization, state, as_of=at(0))
+    answer = viewer.get(f"{LIST}{make_id('one')}/state.json")
+    assert json.loads(answer.content) == Customer.objects.get().state()
+    assert "attachment" in answer["Content-Disposition"]
+    assert "\\u202e" in answer.content.decode()
+
+
+def test_page_says_when_and_how_it_was_observed(viewer: Client, organization: Organization) -> None:
+    now = timezone.now()
+    apply([observe_state(build_state("one"), as_of=now)], organization=organization, run_id=7)
+    page = read(viewer, page_of("one"))
+    assert "/admin/polar_sync/syncrun/7/change/" in page
+    apply_states(organization, build_state("two"), as_of=now - timedelta(days=3))
+    assert "asked for on its own" in read(viewer, page_of("two"))
+    assert re.search(r'polar-warn">\s*<time', read(viewer, page_of("two")))
+
+
+def test_deleted_customer_is_marked(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_full_state("one"), as_of=at(0))
+    apply_absences(organization, "one", as_of=at(1))
+    assert "deleted on Polar" in read(viewer, page_of("one"))
+    assert '<span class="polar-label polar-bad">deleted</span>' in read(viewer, LIST)
+
+
+@pytest.mark.parametrize("path", ["add/", "{id}/delete/"])
+def test_nothing_can_be_added_or_deleted(admin_client: Client, organization: Organization, path: str) -> None:
+    apply_states(organization, build_state("one"), as_of=at(0))
+    assert admin_client.get(LIST + path.format(id=make_id("one"))).status_code == 403
+    assert admin_client.post(page_of("one"), {"name": "changed"}).status_code == 403
+    assert Customer.objects.get().name == "Ada one"
+
+
+def test_unknown_and_malformed_ids_lead_back(viewer: Client) -> None:
+    for name in (make_id("nobody"), "nonsense"):
+        assert viewer.get(f"{LIST}{name}/change/").status_code == 302
+
+
+@pytest.mark.parametrize("order", ["1", "-2", "6", "7", "-7"])
+def test_list_can_be_sorted(viewer: Client, organization: Organization, order: str) -> None:
+    apply_states(organization, build_state("one"), build_state("two"), as_of=at(0))
+    assert list_names(viewer, f"?o={order}") == {"one", "two"}
+
+
+def test_other_lists_show_names_and_lead_to_the_customer(
+    make_client: Callable[..., Client], organization: Organization, names: None
+) -> None:
+    client = make_client()
+    apply_states(organization, build_full_state("one"), as_of=at(0))
+    for model, title in (("subscription", "Pro, monthly"), ("benefitgrant", "Handbook"), ("meter", "API requests")):
+        page = read(client, f"/admin/polar_sync/{model}/?q=one@example")
+        assert title in page
+        assert page_of("one") in page
+        assert page_of("one") not in read(client, f"/admin/polar_sync/{model}/?q=nobody")
+    for model in ("product", "benefit", "meterdefinition", "organization"):
+        read(
+            client,
+            f"/admin/polar_sync/{model}/?q=pro" if model != "organization" else "/admin/polar_sync/organization/",
+        )

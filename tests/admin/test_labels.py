@@ -1,0 +1,100 @@
+"""Small marks, amounts and plots, as people read them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone, translation
+
+from polar_sync.admin.labels import format_age, format_number, format_share, show_label, show_observed, show_time
+from polar_sync.admin.money import format_money
+from polar_sync.admin.paging import AtLeast
+from polar_sync.admin.plots import Series, draw_columns, draw_lines, show_meter_bar
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        (123456, "usd", "1,234.56 USD"),
+        (-5, "eur", "-0.05 EUR"),
+        (1200, "jpy", "1,200 JPY"),
+        (12345, "kwd", "12.345 KWD"),
+        (2**63 - 1, "usd", "92,233,720,368,547,758.07 USD"),
+        (1234.4, "usd", "12.34 USD"),
+        (0, "usd", "0.00 USD"),
+        (100, None, "1.00"),
+        (None, "usd", "–"),
+    ],
+)
+def test_amounts_are_read_in_their_currency(amount: float | None, currency: str | None, text: str) -> None:
+    assert format_money(amount, currency) == text
+
+
+def test_amounts_and_numbers_follow_the_language() -> None:
+    with translation.override("de"):
+        assert format_money(123456, "eur") == "1.234,56 EUR"
+        assert format_number(1234.5) == "1.234,5"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.1 + 0.2, "0.3"), (12.0, "12"), (-1234567.891, "-1,234,567.89"), (1e308, "1e+308"), (None, "–"), (-0.0, "0")],
+)
+def test_units_are_rounded_for_people(number: float | None, text: str) -> None:
+    assert format_number(number) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0 %"), (0.5, "50.0 %"), (0.99999, "99.9 %"), (1.0, "100 %")])
+def test_nearly_all_is_not_called_all(share: float, text: str) -> None:
+    assert format_share(share) == text
+
+
+def test_unknown_statuses_are_labels_too() -> None:
+    assert show_label("active") == '<span class="polar-label polar-good">active</span>'
+    assert "polar-plain" in show_label("invented tomorrow")
+    assert "&lt;b&gt;" in show_label("<b>")
+
+
+def test_times_are_told_relative_to_now() -> None:
+    now = timezone.now()
+    assert format_age(now) == "just now"
+    assert format_age(now - timedelta(hours=3)) == "3\xa0hours ago"
+    assert format_age(now + timedelta(days=2, minutes=1)) == "in 2\xa0days"
+    for end in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        with timezone.override("Asia/Tokyo" if end.year > 1 else "America/New_York"):
+            assert "datetime=" in show_time(end)
+    assert "polar-warn" in show_observed(now - timedelta(days=2))
+    assert "never" in show_observed(None)
+
+
+@pytest.mark.parametrize(
+    ("consumed", "credited", "used", "over"),
+    [(5, 10, 48, 0), (15, 5, 32, 64), (0, 0, 0, 0), (-3, 10, 0, 0), (1e308, 1e308, 96, 0), (3, None, 0, 96)],
+)
+def test_bars_show_what_goes_over_the_credit(consumed: float, credited: float | None, used: float, over: float) -> None:
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([0-9.]+)"', show_meter_bar(consumed, credited))]
+    assert widths == [96, used, over]
+
+
+def test_columns_are_as_high_as_their_numbers_say() -> None:
+    plot = draw_columns("Title", ["May", "June"], [Series("customers", "a", [50, 100]), Series("more", "b", [0, 25])])
+    heights = [
+        float(height)
+        for height in re.findall(r'class="polar-[ab]" x="[^"]*" y="[^"]*" width="[^"]*" height="([^"]*)"', plot)
+    ]
+    assert heights == [pytest.approx(92), pytest.approx(184), pytest.approx(46)]
+    assert plot.count("<tr>") == 3
+    assert 'role="img"' in plot
+    assert "style=" not in plot
+
+
+def test_lines_survive_values_that_no_bar_can_show() -> None:
+    plot = draw_lines("Title", ["<b>", "far"], [Series("consumed", "a", [-1, 1e308]), Series("credited", "b", [0, 1])])
+    assert "&lt;b&gt;" in plot
+    assert "nan" not in plot
+    assert "inf" not in plot
+
+
+def test_a_count_that_stopped_says_that_there_are_more() -> None:
+    assert str(AtLeast(10_000)) == "10,000+"
+    assert AtLeast(10_000) == 10_000

@@ -1,0 +1,148 @@
+"""The overview at the top of the app's index: its figures, and what it says of them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from polar_sync.admin.figures import compute_figures, get_figures, get_monthly_amount
+from polar_sync.models import CustomerObservation, Organization, Product, SyncRun
+from tests import factories
+from tests.factories import (
+    apply_states,
+    at,
+    build_full_state,
+    build_grant,
+    build_meter,
+    build_state,
+    build_subscription,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("amount", "interval", "count", "monthly"),
+    [
+        (2500, "month", None, 2500),
+        (2500, "month", 3, 2500 / 3),
+        (12000, "year", 1, 1000),
+        (12000, "year", 2, 500),
+        (120, "week", None, 520),
+        (12, "day", None, 365),
+        (100, "fortnight", None, None),
+        (100, None, None, None),
+        (100, "month", 0, 100),
+    ],
+)
+def test_amounts_are_brought_to_a_month(
+    amount: int, interval: str | None, count: int | None, monthly: float | None
+) -> None:
+    assert get_monthly_amount(amount, interval, count) == (pytest.approx(monthly) if monthly is not None else None)
+
+
+def test_figures_are_of_living_customers_and_present_subscriptions(organization: Organization) -> None:
+    Product.objects.create(pk=factories.make_uuid("quarterly"), organization=organization, recurring_interval_count=3)
+    quarterly = {"amount": 900, "product_id": factories.make_id("quarterly")}
+    apply_states(
+        organization,
+        build_state(
+            "one",
+            subscriptions=[
+                build_subscription("month"),
+                build_subscription("year", amount=12000, recurring_interval="year"),
+                build_subscription("euro", currency="eur", amount=700),
+                build_subscription("quarterly", **quarterly),
+                build_subscription("strange", recurring_interval="eon"),
+                build_subscription("trial", status="trialing", amount=9999),
+                build_subscription("free", amount=None),
+            ],
+            grants=[build_grant("a"), build_grant("b", benefit_type="discord")],
+            meters=[build_meter("low", balance=-1), build_meter("high", balance=5, consumed_units=2, credited_units=7)],
+        ),
+        build_state("two"),
+        build_full_state("gone"),
+        as_of=at(0),
+    )
+    factories.apply_absences(organization, "gone", as_of=at(1))
+    now = timezone.now()
+    CustomerObservation.objects.filter(pk=factories.make_uuid("one")).update(state_observed_at=now)
+    CustomerObservation.objects.filter(pk=factories.make_uuid("two")).update(state_observed_at=now - timedelta(days=2))
+    figures = compute_figures()
+    assert figures.customers == 2
+    assert figures.subscriptions == {"active": 6, "trialing": 1}
+    assert figures.revenue == {"usd": pytest.approx(2500 + 1000 + 300), "eur": pytest.approx(700)}
+    assert figures.uncounted == 1
+    assert figures.grants == {"custom": 1, "discord": 1}
+    assert figures.below_zero == 1
+    (meter,) = figures.meters
+    assert meter.consumed == pytest.approx(2.3)
+    assert meter.credited == 7
+    assert figures.fresh == {"hour": 1, "day": 1, "week": 2}
+    assert sum(figures.growth.customers) == 2
+    assert sum(figures.growth.subscriptions) == 7
+
+
+def test_figures_survive_numbers_beyond_reason(organization: Organization) -> None:
+    far = build_full_state("far", children=3)
+    for number, one in enumerate(far["active_subscriptions"]):
+        one |= {"amount": 2**63 - 1, "currency": "x" * 900 + str(number), "started_at": "9999-12-31T23:59:59Z"}
+    for one in far["active_meters"]:
+        one |= {"consumed_units": 1e308, "credited_units": -1e308, "balance": -1e308}
+    far["created_at"] = "0001-01-01T00:00:00Z"
+    apply_states(organization, far, build_full_state("near"), as_of=at(0))
+    figures = compute_figures()
+    assert figures.below_zero >= 3
+    assert len(figures.growth.starts) < 200
+
+
+@pytest.mark.parametrize(("days", "unit"), [(0, "hour"), (2, "hour"), (40, "day"), (400, "month"), (3000, "year")])
+def test_periods_fit_the_plot(organization: Organization, days: int, unit: str) -> None:
+    first = timezone.now().replace(year=2016, month=1, day=31)
+    for number, moment in enumerate((first, first + timedelta(days=days))):
+        text = moment.isoformat().replace("+00:00", "Z")
+        apply_states(organization, build_state(number, created_at=text), as_of=at(number))
+    growth = compute_figures().growth
+    assert growth.unit == unit
+    assert sum(growth.customers) == 2
+    assert growth.starts == sorted(set(growth.starts))
+    assert len(growth.starts) <= 100
+
+
+def test_figures_are_kept_for_a_minute(organization: Organization) -> None:
+    first = get_figures()
+    apply_states(organization, build_state("one"), as_of=at(0))
+    assert get_figures() == first
+    assert compute_figures().customers == 1
+
+
+def test_overview_shows_figures_plots_and_runs(viewer: Client, organization: Organization, names: None) -> None:
+    apply_states(organization, *(build_full_state(number) for number in range(3)), as_of=at(0))
+    SyncRun.objects.create(organization=organization, status="partial", reason="moving")
+    with CaptureQueriesContext(connection) as queries:
+        page = viewer.get("/admin/polar_sync/").content.decode()
+    assert len(queries) <= 20
+    assert page.count('<svg role="img"') == 2
+    assert page.count("The numbers as a table") == 2
+    for text in ("monthly recurring revenue", "API requests", "moving", "last week", "Last runs"):
+        assert text in page, text
+    assert "style=" not in page.split('<div class="polar-overview">')[1].split("content-related")[0]
+    with CaptureQueriesContext(connection) as queries:
+        viewer.get("/admin/polar_sync/")
+    assert len(queries) <= 10
+
+
+def test_empty_mirror_has_an_overview_too(viewer: Client) -> None:
+    page = viewer.get("/admin/polar_sync/").content.decode()
+    assert "No run yet." in page
+    assert "Nothing to plot yet." in page
+
+
+def test_overview_keeps_to_what_one_may_view(make_client: object, organization: Organization) -> None:
+    client = make_client("view_syncrun", is_viewer=False)  # type: ignore[operator]
+    page = client.get("/admin/polar_sync/").content.decode()
+    assert "Last runs" in page
+    assert "monthly recurring revenue" not in page

@@ -1,0 +1,146 @@
+"""What is measured. Each case gives back the number of customers and of requests."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+from django.db import connection
+from django.test import override_settings
+
+from polar_sync import sync
+from polar_sync.conf import settings
+from polar_sync.models import Customer, SyncRun
+from polar_sync.states.batches import PAGE_SIZE, Density
+from tests.benchmarks.naive import mirror_naively
+
+Work = Callable[[], tuple[int, int]]
+CONCURRENCY = 4
+UNLIMITED = 1_000_000
+
+
+def make(case: str, *, url: str, token: str) -> Work:
+    """The work of a case, with all that it needs at hand."""
+    if case.startswith("naive"):
+        return functools.partial(mirror_naively, url=url, token=token)
+    if case.startswith(("per_customer", "batched")):
+        source = "per_customer" if case.startswith("per_customer") else "batched"
+        return functools.partial(_mirror, url=url, token=token, source=source)
+    if case == "floor_inserts":
+        return _prepare_inserts(url, token)
+    return functools.partial(_ask_only, url=url, token=token, is_batched=case == "floor_batched_requests")
+
+
+def _mirror(*, url: str, token: str, source: str) -> tuple[int, int]:
+    organization = {"ACCESS_TOKEN": token, "SERVER": url, "REQUESTS_PER_MINUTE": UNLIMITED}
+    configured = {"ORGANIZATIONS": {"default": organization}, "CONCURRENCY": CONCURRENCY, "STATE_SOURCE": source}
+    with override_settings(POLAR_SYNC=configured):
+        known = settings.get_organization("default")
+        with sync.connect(known) as connected:
+            run = sync.work_in_foreground(sync.begin_run(known), connected)
+    if run.status != SyncRun.Status.SUCCEEDED:
+        raise RuntimeError(f"{run.status} {run.reason} {run.detail}")
+    return run.listed, run.requests
+
+
+def _ask_only(*, url: str, token: str, is_batched: bool) -> tuple[int, int]:
+    """The same requests with the same concurrency, decoded and thrown away."""
+    sessions = [_open_session(token) for _ in range(CONCURRENCY)]
+    free = list(sessions)
+
+    def get(path: str, query: Any = ()) -> Any:
+        session = free.pop()
+        try:
+            return session.get(f"{url}{path}", params=list(query)).json()
+        finally:
+            free.append(session)
+
+    number = asked = page = 0
+    density = {kind: Density() for kind in _LISTS}
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        while True:
+            page += 1
+            items = get("/v1/customers/", [("page", page), ("limit", PAGE_SIZE), ("sorting", "created_at")])["items"]
+            asked += 1
+            if not items:
+                return number, asked - 1
+            number += len(items)
+            ids = [item["id"] for item in items]
+            if is_batched:
+                calls = [
+                    (path, [*fixed, ("limit", PAGE_SIZE), *(("customer_id", each) for each in some)], kind, len(some))
+                    for kind, (path, fixed) in _LISTS.items()
+                    for some in density[kind].split(ids)
+                ]
+                for (_, _, kind, some), answer in zip(calls, pool.map(lambda call: get(*call[:2]), calls), strict=True):
+                    density[kind].note(customers=some, rows=answer["pagination"]["total_count"])
+                asked += len(calls)
+            else:
+                list(pool.map(lambda each: get(f"/v1/customers/{each}/state"), ids))
+                asked += len(ids)
+
+
+_LISTS: dict[str, tuple[str, list[tuple[str, Any]]]] = {
+    "subscriptions": ("/v1/subscriptions/", [("status", each) for each in ("active", "trialing", "past_due")]),
+    "grants": ("/v1/benefit-grants/", [("is_granted", "true")]),
+    "meters": ("/v1/customer-meters/", []),
+}
+
+
+def _open_session(token: str) -> requests.Session:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    return session
+
+
+def _prepare_inserts(url: str, token: str) -> Work:
+    """The database's floor: the same rows in multi-row INSERTs of values that are ready before the clock runs."""
+    number, _ = _mirror(url=url, token=token, source="batched")
+    tables = []
+    for model in _get_models():
+        table = model._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f'SELECT * FROM "{table}"')
+            columns = [column[0] for column in cursor.description]
+            tables.append((table, columns, _adapt(cursor.fetchall())))
+    for table, _, _ in reversed(tables):
+        with connection.cursor() as cursor:
+            cursor.execute(f'DELETE FROM "{table}"')
+    return functools.partial(_insert, tables, number)
+
+
+def _get_models() -> list[Any]:
+    from polar_sync import models  # noqa: PLC0415
+
+    return [
+        Customer,
+        models.CustomerObservation,
+        models.Subscription,
+        models.SubscriptionMeter,
+        models.BenefitGrant,
+        models.Meter,
+    ]
+
+
+def _adapt(rows: list[Any]) -> list[list[Any]]:
+    if connection.vendor != "postgresql":
+        return [list(row) for row in rows]
+    from psycopg.types.json import Jsonb  # noqa: PLC0415
+
+    return [[Jsonb(value) if isinstance(value, dict | list) else value for value in row] for row in rows]
+
+
+def _insert(tables: list[tuple[str, list[str], list[list[Any]]]], number: int) -> tuple[int, int]:
+    for table, columns, rows in tables:
+        size = max(1, 900 // len(columns)) if connection.vendor == "sqlite" else 500
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            line = f"({', '.join(['%s'] * len(columns))})"
+            names = ", ".join(f'"{column}"' for column in columns)
+            statement = f'INSERT INTO "{table}" ({names}) VALUES {", ".join([line] * len(some))}'
+            with connection.cursor() as cursor:
+                cursor.execute(statement, [value for row in some for value in row])
+    return number, 0

@@ -1,0 +1,30 @@
+"""The fake Polar server in a process of its own, with minutes of 5 seconds; says at its end what it was asked."""
+
+import json
+import sys
+from datetime import timedelta
+
+from polar_sync.testing import FakePolar, FakePolarServer, journal
+from polar_sync.testing import __main__ as command
+
+MINUTE = timedelta(seconds=4.9)
+
+
+def main() -> None:
+    journal.WINDOW = MINUTE
+    served: list[FakePolar] = []
+    describe = command.describe
+
+    def note_and_describe(server: FakePolarServer) -> dict[str, str | int]:
+        served.append(server.polar)
+        return describe(server)
+
+    command.describe = note_and_describe
+    command.main()
+    (polar,) = served
+    asked = {"rate_limited": polar.rate_limited, "counts": polar.counts, "requests": len(polar.requests)}
+    sys.stdout.write(json.dumps(asked) + "\n")
+
+
+if __name__ == "__main__":
+    main()

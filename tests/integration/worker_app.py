@@ -1,0 +1,39 @@
+"""The example project's Celery application, in a hurry: leases of 5 seconds, and a minute of the budget takes 5 too."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import django
+from celery import signals
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+django.setup()
+
+from polar_sync import tasks  # noqa: E402 - only once Django is set up
+from polar_sync.client import throttle  # noqa: E402
+from polar_sync.sync import connections  # noqa: E402
+from project.celery import app  # noqa: E402
+
+__all__ = ["app"]
+
+MINUTE = 5
+settings.POLAR_SYNC = {**settings.POLAR_SYNC, "LEASE_SECONDS": 5, "STATE_SOURCE": "per_customer"}
+throttle.WINDOW = MINUTE
+connections.WORKER_PATIENCE = 0.5  # so that waits go through the broker
+tasks._JITTER_SECONDS = 0.3
+
+busy = Path(os.environ["POLAR_SYNC_TEST_BUSY_FILE"])
+
+
+@signals.task_prerun.connect
+def note_begin(task: Any, **_: Any) -> None:
+    if task.name == tasks.sync_pages.name:
+        busy.touch()
+
+
+@signals.task_postrun.connect
+def note_end(task: Any, **_: Any) -> None:
+    if task.name == tasks.sync_pages.name:
+        busy.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""A project's own application, with rows that hang on mirrored ones."""

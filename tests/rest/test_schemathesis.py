@@ -1,0 +1,73 @@
+"""Whatever the description allows, and what it does not, is answered; nothing ends in a 500.
+
+https://schemathesis.readthedocs.io/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import hypothesis
+import pytest
+import schemathesis
+from django.core.cache import cache
+from pytest_django import Settings
+from schemathesis.generation import GenerationMode
+
+from polar_sync.models import Organization
+from polar_sync.testing import FakePolarServer
+from project.wsgi import application
+from tests.factories import apply_states, at, build_full_state, make_id
+
+DESCRIPTION = json.loads((Path(__file__).parent / "openapi.json").read_text())
+OPERATIONS = [(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods]
+EXAMPLES = 25
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_nothing_ends_in_a_500(
+    path: str,
+    method: str,
+    mode: GenerationMode,
+    settings: Settings,
+    make_token: Callable[..., str],
+    polar_server: FakePolarServer,
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "WRITE_THROUGH": True}
+    settings.ALLOWED_HOSTS = ["*"]
+    prepare(polar_server)
+    schema = schemathesis.openapi.from_wsgi("/polar/openapi.json", application)
+    headers = {"Authorization": f"Bearer {make_token(is_superuser=True)}"}
+
+    @hypothesis.given(case=schema[path][method].as_strategy(generation_mode=mode))
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    def ask(case: Any) -> None:
+        cache.clear()
+        if "id" in case.path_parameters and not case.path_parameters["id"]:
+            case.path_parameters["id"] = make_id("a")
+        answer = case.call(headers=headers)
+        assert answer.status_code < 500, (answer.status_code, case.as_curl_command())
+        case.validate_response(answer, checks=[schemathesis.checks.not_a_server_error])
+
+    ask()
+
+
+def prepare(server: FakePolarServer) -> None:
+    organization = Organization.objects.create(
+        name="default", polar_id=UUID(server.polar.organization_id), server=server.url
+    )
+    state = build_full_state("a") | {"organization_id": server.polar.organization_id}
+    server.polar.put_state(state)
+    apply_states(organization, state, as_of=at(0))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polar_sync.client import ListPage
+from polar_sync.states.batches import PAGE_SIZE, Density, ask, cut
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def make_ids(number: int) -> list[UUID]:
+    return [UUID(int=index + 1) for index in range(number)]
+
+
+def answer(items: list[Any], *, total: int | None = None) -> ListPage:
+    return ListPage(items=items, total_count=len(items) if total is None else total, max_page=1, as_of=NOW)
+
+
+@given(number=st.integers(1, 300), count=st.integers(1, 300))
+def test_cut_keeps_everybody_once_in_even_parts(number: int, count: int) -> None:
+    ids = make_ids(number)
+    parts = cut(ids, min(count, number))
+    assert [each for part in parts for each in part] == ids
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(rows=st.integers(0, 500), number=st.integers(1, 100))
+def test_batches_are_as_small_as_the_answers_so_far_need(rows: int, number: int) -> None:
+    density = Density()
+    density.note(customers=100, rows=rows)
+    for part in density.split(make_ids(number)):
+        assert part
+        assert len(part) == 1 or len(part) * rows / 100 <= PAGE_SIZE
+
+
+def test_answer_that_is_whole_is_sorted_by_customer() -> None:
+    ids = make_ids(3)
+    items = [{"id": str(uuid4()), "customer_id": str(ids[0])} for _ in range(2)]
+    batch = ask(lambda **_: answer(items), ids, density=Density())
+    assert batch.items == {ids[0]: items, ids[1]: [], ids[2]: []}
+
+
+def test_answer_that_cannot_be_relied_on_is_not() -> None:
+    ids = make_ids(2)
+    good = {"id": str(uuid4()), "customer_id": str(ids[0])}
+    doubtful: list[ListPage] = [
+        answer([good], total=2),
+        answer([good, good]),
+        answer([good, {"id": "x", "customer_id": str(ids[0])}]),
+        answer([{**good, "customer_id": str(uuid4())}]),
+        answer(["not an object"]),
+        answer([{**good, "customer": {"deleted_at": "2026-01-01T00:00:00Z"}}]),
+        answer([good] * PAGE_SIZE, total=PAGE_SIZE + 1),
+    ]
+    for page in doubtful:
+        assert ask(lambda page=page, **_: page, ids, density=Density()).items is None

@@ -1,0 +1,258 @@
+"""Celery's part: what is queued, when, and for whom."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery.exceptions import Retry
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from polar_sync import sync, tasks
+from polar_sync.exceptions import NotFoundError
+from polar_sync.models import Customer, SyncPage, SyncRun
+from polar_sync.sync.connections import close_worker_connections
+from polar_sync.testing import FakePolar, FakePolarServer, Fault
+from tests.sync.socketless import check_counts, count_asked, read_mirror, read_polar
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Broker:
+    """Keeps messages in order and delivers them one after the other, countdown or not."""
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[Any, tuple[Any, ...], dict[str, Any]]] = deque()
+        self.countdowns: list[float] = []
+
+    def send(
+        self, task: Any, args: Any = None, kwargs: Any = None, *, countdown: float | None = None, **_: Any
+    ) -> None:
+        self.messages.append((task, tuple(args or ()), dict(kwargs or {})))
+        if countdown is not None:
+            self.countdowns.append(countdown)
+
+    def deliver(self, *, most: int = 1000) -> None:
+        """Run what is queued, and what that queues."""
+        for _ in range(most):
+            if not self.messages:
+                return
+            task, args, kwargs = self.messages.popleft()
+            task(*args, **kwargs)
+        raise AssertionError("messages without end")
+
+    def get_names(self) -> list[str]:
+        return [task.name for task, _, _ in self.messages]
+
+
+def make_sender(broker: Broker) -> Any:
+    def send(task: Any, *args: Any, **options: Any) -> None:
+        broker.send(task, *args, **options)
+
+    return send
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    broker = Broker()
+    monkeypatch.setattr("celery.app.task.Task.apply_async", make_sender(broker))
+    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
+    yield broker
+    close_worker_connections()
+
+
+@pytest.fixture
+def polar(polar_server: FakePolarServer, settings: Settings) -> FakePolar:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "per_customer"}
+    return polar_server.polar
+
+
+def expire() -> None:
+    """As if every worker had been silent for an hour."""
+    past = timezone.now() - timedelta(hours=1)
+    SyncRun.objects.update(heartbeat_at=past)
+    SyncPage.objects.exclude(leased_until=None).update(leased_until=past)
+
+
+def test_organization_is_mirrored_page_by_page(polar: FakePolar, broker: Broker) -> None:
+    polar.generate_customers(350)
+    tasks.sync_organization("default")
+    assert broker.get_names() == ["polar_sync.sync_pages"] * 4
+    broker.deliver()
+    run = SyncRun.objects.get()
+    check_counts(run)
+    assert (run.status, run.listed, run.requests) == ("succeeded", 350, len(polar.requests))
+    assert count_asked(polar) == (4, 350)
+    assert read_mirror() == read_polar(polar)
+
+
+def test_first_page_puts_all_workers_to_work_and_no_more(polar: FakePolar, broker: Broker, settings: Settings) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "WORKERS": 3}
+    polar.generate_customers(350)
+    tasks.sync_organization("default")
+    broker.messages.clear()
+    tasks.sync_pages(SyncRun.objects.get().pk)
+    assert broker.get_names() == ["polar_sync.sync_pages"] * 3
+
+
+def test_second_run_is_refused_without_a_message(polar: FakePolar, broker: Broker) -> None:
+    tasks.sync_organization("default")
+    broker.messages.clear()
+    tasks.sync_organization("default")
+    assert not broker.messages
+    assert SyncRun.objects.count() == 1
+
+
+def test_worker_beyond_the_allowed_number_takes_no_page(polar: FakePolar, broker: Broker, settings: Settings) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "WORKERS": 1}
+    polar.generate_customers(250)
+    tasks.sync_organization("default")
+    broker.messages.clear()
+    run = SyncRun.objects.get()
+    tasks.sync_pages(run.pk)
+    SyncPage.objects.filter(number=2).update(leased_until=timezone.now() + timedelta(seconds=30), lease_token=uuid4())
+    broker.messages.clear()
+    polar.reset_counts()
+    tasks.sync_pages(run.pk)
+    assert not broker.messages
+    assert not polar.requests
+
+
+def test_message_for_a_run_that_has_ended_or_is_gone_does_nothing(polar: FakePolar, broker: Broker) -> None:
+    tasks.sync_organization("default")
+    run = SyncRun.objects.get()
+    sync.finish_run(run.pk, SyncRun.Status.FAILED, reason="cancelled")
+    broker.deliver()
+    tasks.sync_pages(run.pk + 1)
+    run.refresh_from_db()
+    assert (run.status, run.reason) == ("failed", "cancelled")
+    assert not polar.requests
+
+
+def test_long_wait_goes_back_to_the_broker_with_jitter(polar: FakePolar, broker: Broker) -> None:
+    polar.generate_customers(20)
+    polar.faults.add(Fault(kind="rate_limit", operation="customers:get_state", after=10, retry_after=30, times=1))
+    tasks.sync_organization("default")
+    broker.messages = deque([broker.messages[0]])
+    task, args, _ = broker.messages.popleft()
+    task(*args)
+    (countdown,) = broker.countdowns
+    assert 25 < countdown <= 36
+    assert broker.get_names() == ["polar_sync.sync_pages"]
+    run = SyncRun.objects.get()
+    assert run.waiting_until is not None
+    assert run.created == Customer.objects.count() >= 10
+    assert SyncPage.objects.get().lease_token is None
+    tasks.resume_runs()
+    assert broker.get_names() == ["polar_sync.sync_pages"]  # a run that waits on purpose lacks nobody
+
+
+def test_run_of_an_organization_that_left_the_settings_fails(
+    polar: FakePolar, broker: Broker, settings: Settings
+) -> None:
+    tasks.sync_organization("default")
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "ORGANIZATIONS": {}}
+    broker.deliver()
+    run = SyncRun.objects.get()
+    assert (run.status, run.reason) == ("failed", "configuration")
+
+
+def test_settings_that_no_connection_can_be_made_with_fail_the_run(
+    polar: FakePolar, broker: Broker, settings: Settings
+) -> None:
+    tasks.sync_organization("default")
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "THROTTLE_STORAGE": "memcached://127.0.0.1:1"}
+    broker.deliver()
+    run = SyncRun.objects.get()
+    assert (run.status, run.reason) == ("failed", "configuration")
+
+
+def test_lost_messages_are_made_up_for(polar: FakePolar, broker: Broker) -> None:
+    polar.generate_customers(250)
+    tasks.sync_organization("default")
+    task, args, _ = broker.messages.popleft()
+    task(*args)
+    broker.messages.clear()  # every worker was killed
+    expire()
+    tasks.resume_runs()
+    assert broker.get_names() == ["polar_sync.sync_pages"] * 4
+    broker.deliver()
+    run = SyncRun.objects.get()
+    check_counts(run)
+    assert (run.status, run.created) == ("succeeded", 250)
+    assert count_asked(polar) == (3, 250)
+
+
+def test_run_that_nobody_ended_is_ended(polar: FakePolar, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last worker died after the last page."""
+    polar.generate_customers(5)
+    tasks.sync_organization("default")
+    with monkeypatch.context() as patched:
+        patched.setattr("polar_sync.sync.steps.advance_run", lambda _: 0)
+        task, args, _ = broker.messages.popleft()
+        task(*args)
+    broker.messages.clear()
+    expire()
+    tasks.resume_runs()
+    broker.deliver()
+    assert SyncRun.objects.get().status == "succeeded"
+
+
+def test_resuming_puts_a_missing_worker_back_once(polar: FakePolar, broker: Broker) -> None:
+    polar.generate_customers(250)
+    tasks.sync_organization("default")
+    task, args, _ = broker.messages.popleft()
+    task(*args)
+    broker.messages.clear()
+    future = timezone.now() + timedelta(seconds=30)
+    SyncPage.objects.filter(number=2).update(leased_until=future, lease_token=uuid4())
+    tasks.resume_runs()
+    assert broker.get_names() == ["polar_sync.sync_pages"]
+
+
+def test_resuming_closes_what_is_too_old(polar: FakePolar, broker: Broker) -> None:
+    tasks.sync_organization("default")
+    broker.messages.clear()
+    expire()
+    SyncRun.objects.update(started_at=timezone.now() - timedelta(hours=25))
+    tasks.resume_runs()
+    run = SyncRun.objects.get()
+    assert (run.status, run.reason) == ("failed", "abandoned")
+    assert not broker.messages
+
+
+def test_customer_is_refreshed(polar: FakePolar, broker: Broker) -> None:
+    customer = polar.create_customer(name="Ada")
+    tasks.refresh_customer("default", customer["id"])
+    assert Customer.objects.get().name == "Ada"
+
+
+def test_refresh_tries_again_after_trouble_that_passes(polar: FakePolar, broker: Broker) -> None:
+    customer = polar.create_customer()
+    polar.faults.add(Fault(kind="cut", times=4))
+    with pytest.raises(Retry):
+        tasks.refresh_customer.apply(args=("default", customer["id"]), throw=True)
+    assert not Customer.all_objects.exists()
+
+
+def test_refresh_does_not_try_again_what_cannot_succeed(polar: FakePolar, broker: Broker) -> None:
+    with pytest.raises(NotFoundError):
+        tasks.refresh_customer("default", str(uuid4()))
+    assert len(polar.requests) == 1
+
+
+@pytest.mark.django_db
+def test_messages_go_out_after_commit(
+    polar: FakePolar, broker: Broker, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    with django_capture_on_commit_callbacks() as callbacks:
+        tasks.sync_organization("default")
+        assert not broker.messages
+    for callback in callbacks:
+        callback()
+    assert len(broker.messages) == 4
