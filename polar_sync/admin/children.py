@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from polar_sync.admin import filters
+from polar_sync.admin import child_filters as filters
 from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.export import ExportAdminMixin
 from polar_sync.admin.inlines import show_balance, show_ends, show_price

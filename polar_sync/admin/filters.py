@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.contrib import admin
@@ -21,8 +21,7 @@ from polar_sync.admin.labels import STALE_AFTER
 from polar_sync.admin.text import clean
 from polar_sync.models import BenefitGrant, Subscription
 
-if TYPE_CHECKING:
-    Rows = QuerySet[Any]
+Rows: TypeAlias = QuerySet[Any]
 
 
 class Filter(admin.SimpleListFilter):
@@ -70,12 +69,6 @@ class OrganizationFilter(UuidFilter):
         """Of that organization."""
         del request
         return queryset.filter(**{self.field: self.read_id()}) if self.value() else queryset
-
-
-class OwnersOrganizationFilter(OrganizationFilter):
-    """By the organization of the customer to whom something belongs."""
-
-    field = "customer__organization"
 
 
 class TypeFilter(Filter):
@@ -136,15 +129,6 @@ class StatusFilter(Filter):
         return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), status=self.value())))
 
 
-class OwnStatusFilter(StatusFilter):
-    """By a subscription's own status."""
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """With that status."""
-        del request
-        return queryset.filter(status=self.value()) if self.value() else queryset
-
-
 class ProductFilter(UuidFilter):
     """By a product that the customer subscribes to."""
 
@@ -164,15 +148,6 @@ class ProductFilter(UuidFilter):
         return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), product=self.read_id())))
 
 
-class OwnProductFilter(ProductFilter):
-    """By a subscription's own product."""
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """To that product."""
-        del request
-        return queryset.filter(product=self.read_id()) if self.value() else queryset
-
-
 class BenefitTypeFilter(Filter):
     """By the type of a benefit that the customer has been granted."""
 
@@ -190,15 +165,6 @@ class BenefitTypeFilter(Filter):
         if not self.value():
             return queryset
         return queryset.filter(Exists(BenefitGrant.objects.filter(customer=OuterRef("pk"), benefit_type=self.value())))
-
-
-class OwnBenefitTypeFilter(BenefitTypeFilter):
-    """By a grant's own type."""
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """Of that type."""
-        del request
-        return queryset.filter(benefit_type=self.value()) if self.value() else queryset
 
 
 class DeletedFilter(Filter):
@@ -275,22 +241,3 @@ class CountryFilter(Filter):
         indexed = Left(KT("billing_address__country"), 8)
         found: Rows = queryset.alias(billing_country=indexed).filter(billing_country=country)
         return found
-
-
-class BelowZeroFilter(Filter):
-    """By whether a meter's balance is below zero: more was consumed than credited."""
-
-    title = gettext_lazy("balance")
-    parameter_name = "balance"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Below zero, and not."""
-        del request, model_admin
-        return [("below", _("below zero")), ("other", _("zero or more"))]
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """Those below, or not."""
-        del request
-        if self.value() == "below":
-            return queryset.filter(balance__lt=0)
-        return queryset.filter(balance__gte=0) if self.value() == "other" else queryset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeGuard
 
 from polar_sync.conf.errors import find_unknown_keys
 from polar_sync.conf.values import refuse
@@ -22,7 +23,9 @@ def read_flag(path: str, value: object) -> bool:
 
 def read_name(path: str, value: object) -> str | None:
     """The dotted path of a function, or None; it is imported where it is used."""
-    if value is None or _is_dotted(value):
+    if value is None:
+        return None
+    if _is_dotted(value):
         return value
     raise refuse(path, value, allowed='the dotted path of a function, such as "shop.polar.resolve", or None')
 
@@ -50,5 +53,5 @@ def read_rates(path: str, value: object) -> Mapping[str, str | None]:
     return MappingProxyType({**RATES, **value})
 
 
-def _is_dotted(value: object) -> bool:
+def _is_dotted(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))

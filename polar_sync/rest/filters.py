@@ -85,7 +85,9 @@ class QueryFilterSet(django_filters.FilterSet):
         if not any(map(cls.is_known, request.query_params)):
             return rows
         filters = cls(request.query_params, queryset=rows)
-        wrong = [detail for errors in filters.errors.as_data().values() for error in errors for detail in _tell(error)]
+        wrong = [
+            detail for errors in filters.form.errors.as_data().values() for error in errors for detail in _tell(error)
+        ]
         if wrong:
             raise details.ParameterError(*wrong)
         narrowed: Rows = filters.qs

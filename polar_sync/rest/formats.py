@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ class PolarJSONRenderer(JSONRenderer):
             if not (renderer_context or {}).get("indent"):
                 return data.text.encode()
             data = json.loads(data.text)
-        rendered: bytes = super().render(data, accepted_media_type, renderer_context)  # type: ignore[arg-type]
+        rendered: bytes = super().render(data, accepted_media_type, renderer_context)
         return rendered
 
 
@@ -63,15 +63,16 @@ class PolarNegotiation(DefaultContentNegotiation):
     """As on Polar, what a caller accepts does not keep the answer from them: who takes nothing of ours gets JSON."""
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         """The renderer and its media type."""
+        known = list(renderers)
         try:
-            renderer, media_type = super().select_renderer(request, renderers, format_suffix)
+            renderer, media_type = super().select_renderer(request, known, format_suffix)
         except NotAcceptable:
-            return renderers[0], renderers[0].media_type
+            return known[0], str(known[0].media_type)
         if isinstance(renderer, JSONRenderer):
-            return renderer, renderer.media_type  # without parameters such as an indent
+            return renderer, str(renderer.media_type)  # without parameters such as an indent
         return renderer, media_type
 
 

@@ -37,7 +37,7 @@ def find_external(request: Request, external_id: str, *, is_restricted: bool = T
     ids: list[UUID] = read_all(read_uuid, texts, ("query", "organization_id"))
     found = filter_customers(request, is_restricted=is_restricted)
     if ids:
-        found = found.filter(organization_id__in=ids)
+        found = found.filter(organization__polar_id__in=ids)
     rows = found.with_external_id(external_id)  # type: ignore[attr-defined]
     customers = read_rows(rows.order_by("-created_at", "-pk")[:100])
     if len({customer.organization_id for customer in customers}) > 1:

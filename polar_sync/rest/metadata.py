@@ -40,7 +40,9 @@ class _HasText(Func):
     template = "%(expressions)s"
     output_field = BooleanField()
 
-    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **context: Any
+    ) -> tuple[str, tuple[Any, ...]]:
         """A search through the pairs; only the placeholders of the arguments come from outside."""
         metadata, key, text = (compiler.compile(part) for part in self.get_source_expressions())
         sql = (

@@ -24,7 +24,7 @@ class HasRequiredPermissions(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Asked of the authentication backends, so that a project's own rules count."""
         wanted: tuple[str, ...] = view.get_required_permissions()  # type: ignore[attr-defined]
-        return bool(request.user and request.user.has_perms(wanted))
+        return request.user.has_perms(wanted)
 
 
 class IsPortalCustomer(BasePermission):
@@ -32,4 +32,4 @@ class IsPortalCustomer(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whose data it is follows from the user or from Polar, never from the request."""
-        return isinstance(request.auth, SessionToken) or bool(request.user and request.user.is_authenticated)
+        return isinstance(request.auth, SessionToken) or request.user.is_authenticated

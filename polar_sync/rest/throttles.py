@@ -27,7 +27,7 @@ class PolarThrottle(SimpleRateThrottle):
         if not self.is_counted(request):
             return None
         user = request.user
-        ident = f"user {user.pk}" if user and user.is_authenticated else self.get_ident(request)
+        ident = f"user {user.pk}" if user.is_authenticated else self.get_ident(request)
         # What a proxy passes on may be as long and as odd as somebody likes.
         return f"polar_sync:throttle:{self.scope}:{hashlib.sha256(ident.encode()).hexdigest()}"
 

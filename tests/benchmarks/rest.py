@@ -25,15 +25,8 @@ from http.client import HTTPConnection
 SECONDS = 5.0
 CONNECTIONS = 4
 WORKERS = 2
-DATABASE = "polar_sync_benchmark_rest"
 # Of Polar's own server on a machine with two cores, 950 customers, 4 connections.
 POLAR = {"get": 246, "state": 205, "list of 100": 113, "query": 68}
-TRIGRAMS = """
-CREATE EXTENSION IF NOT EXISTS pg_trgm;
-CREATE INDEX polar_customer_trigrams ON polar_sync_customer USING gin
-  (upper(email) gin_trgm_ops, upper(name) gin_trgm_ops, upper(billing_name) gin_trgm_ops,
-   upper(external_id) gin_trgm_ops);
-"""
 
 
 def main(counts: list[int]) -> None:
@@ -44,47 +37,15 @@ def main(counts: list[int]) -> None:
         with serve() as port:
             for name, make_path in build_paths(count).items():
                 rates, latencies = measure(port, token, make_path)
-                print(describe(count, name, rates, latencies), flush=True)
+                sys.stdout.write(describe(count, name, rates, latencies) + "\n")
+                sys.stdout.flush()
 
 
 def prepare(count: int) -> str:
     """Make the database anew in a process of its own; returns a bearer token."""
-    code = "from tests.benchmarks.rest import fill; fill(%d)" % count
-    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-m", "tests.benchmarks.rest_data", str(count)]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.split()[-1]
-
-
-def fill(count: int) -> None:
-    import django
-    import psycopg
-    from django.conf import settings
-
-    database = settings.DATABASES["default"]
-    server = {"host": database["HOST"], "port": database["PORT"], "user": database["USER"]}
-    if database.get("PASSWORD"):
-        server["password"] = database["PASSWORD"]
-    with psycopg.connect(dbname="postgres", autocommit=True, **server) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    django.setup()
-    from django.contrib.auth.models import Permission, User
-    from django.core.management import call_command
-    from django.db import connection as own
-    from knox.models import AuthToken
-
-    from tests.factories import create_organization, make_uuid
-    from tests.rest.population import TABLES, populate
-
-    call_command("migrate", verbosity=0)
-    create_organization()
-    create_organization("small", polar_id=make_uuid("small"))
-    populate(count)
-    with own.cursor() as cursor:
-        cursor.execute(TRIGRAMS)
-        cursor.execute(f"VACUUM ANALYZE {', '.join(TABLES)}")
-    user = User.objects.create_user("reader", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename="view_customer"))
-    print(AuthToken.objects.create(user)[1])
 
 
 def build_paths(count: int) -> dict[str, Callable[[], str]]:

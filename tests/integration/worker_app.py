@@ -1,11 +1,11 @@
 """The example project's Celery application, in a hurry: leases of 5 seconds, and a minute of the budget takes 5 too."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import django
-from celery import signals
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
@@ -13,7 +13,7 @@ django.setup()
 
 from polar_sync import tasks  # noqa: E402 - only once Django is set up
 from polar_sync.client import throttle  # noqa: E402
-from polar_sync.sync import connections  # noqa: E402
+from polar_sync.sync import connections, steps  # noqa: E402
 from project.celery import app  # noqa: E402
 
 __all__ = ["app"]
@@ -27,13 +27,16 @@ tasks._JITTER_SECONDS = 0.3
 busy = Path(os.environ["POLAR_SYNC_TEST_BUSY_FILE"])
 
 
-@signals.task_prerun.connect
-def note_begin(task: Any, **_: Any) -> None:
-    if task.name == tasks.sync_pages.name:
-        busy.touch()
+fetch_states = steps.fetch_states
 
 
-@signals.task_postrun.connect
-def note_end(task: Any, **_: Any) -> None:
-    if task.name == tasks.sync_pages.name:
+def fetch_and_tell(*args: Any) -> Iterator[None]:
+    """Keep a file there while the states of a page are on their way."""
+    busy.touch()
+    try:
+        yield from fetch_states(*args)
+    finally:
         busy.unlink(missing_ok=True)
+
+
+steps.fetch_states = fetch_and_tell

@@ -40,8 +40,8 @@ SELECT id, now() - interval '1 hour', now() - interval '1 hour', now() - interva
 """
 _SUBSCRIPTIONS = """
 INSERT INTO polar_sync_subscription
-  (id, customer_id, status, amount, currency, created_at, current_period_end, product_id, cancel_at_period_end, is_in_state,
-   payload)
+  (id, customer_id, status, amount, currency, created_at, current_period_end, product_id, cancel_at_period_end,
+   is_in_state, payload)
 SELECT ('00000000-0000-4000-9000-' || right(id::text, 12))::uuid, id,
   CASE WHEN n %% 500 = 0 THEN 'past_due' ELSE 'active' END, 1000, 'usd', created_at,
   timestamptz '2026-01-01' + n * interval '1 minute', CASE WHEN n %% 500 = 0 THEN %s::uuid ELSE %s::uuid END, false,

@@ -72,7 +72,7 @@ def test_project_may_link_otherwise(organization: Organization, browser: Client,
 
 def test_customer_of_two_organizations_says_which(organization: Organization, browser: Client, user: Any) -> None:
     other = create_organization("other", polar_id=make_uuid("other"))
-    own = {"external_id": str(user.pk)}
+    own: dict[str, Any] = {"external_id": str(user.pk)}
     apply_states(organization, build_state("a", **own), as_of=at(0))
     apply_states(other, build_state("b", organization_id=str(other.polar_id), **own), as_of=at(0))
     assert browser.get(ME).status_code == 422

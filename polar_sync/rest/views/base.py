@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BrowsableAPIRenderer
+from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
@@ -31,7 +31,7 @@ VERSION_HEADER = "Polar-Version"
 class PolarView(APIView):
     """A view that speaks as Polar does, whatever the project's defaults for Django REST framework are."""
 
-    renderer_classes = (PolarJSONRenderer, BrowsableAPIRenderer)
+    renderer_classes: Sequence[type[BaseRenderer]] = (PolarJSONRenderer, BrowsableAPIRenderer)
     parser_classes = (PolarJSONParser,)
     content_negotiation_class = PolarNegotiation
     versioning_class = None
@@ -46,7 +46,7 @@ class PolarView(APIView):
         """By `REST_AUTHENTICATION_CLASSES`."""
         return [import_string(path)() for path in settings.rest_authentication_classes]
 
-    def get_permissions(self) -> Sequence[BasePermission]:  # type: ignore[override]
+    def get_permissions(self) -> Sequence[BasePermission]:
         """By `REST_PERMISSION_CLASSES`, and Django's permissions whatever those say."""
         return [*(import_string(path)() for path in settings.rest_permission_classes), HasRequiredPermissions()]
 
@@ -91,11 +91,11 @@ class PolarView(APIView):
                 ]
             )
 
-    def finalize_response(
+    def finalize_response(  # type: ignore[override] # a 304 and a stream are no `Response`
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
         """Name the version on every answer, but not on one to another version."""
-        final = super().finalize_response(request, response, *args, **kwargs)
+        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
         for name, value in get_version_headers(request).items():
             final[name] = value
         return final

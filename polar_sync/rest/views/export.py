@@ -30,7 +30,7 @@ class CustomerExportView(PolarView):
         ids = read_all(read_uuid, request.query_params.getlist("organization_id"), ("query", "organization_id"))
         customers = filter_customers(request)
         if ids:
-            customers = customers.filter(organization_id__in=ids)
+            customers = customers.filter(organization__polar_id__in=ids)
         response = StreamingHttpResponse(stream_customers(customers), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = 'attachment; filename="polar-customers.csv"'
         response["Cache-Control"] = "private, no-store"

@@ -52,7 +52,7 @@ class SchemaView(SpectacularJSONAPIView):
 
     def _get_schema_response(self, request: Request) -> Any:
         """With the address below which this API is to be found on this site."""
-        response = super()._get_schema_response(request)
+        response = super()._get_schema_response(request)  # type: ignore[no-untyped-call]
         response.data["servers"] = [{"url": reverse("polar_sync_rest:schema").removesuffix("/openapi.json") or "/"}]
         return response
 
