@@ -1,5 +1,6 @@
 # make demo    mirror an organization (POLAR_ACCESS_TOKEN), or a made-up one, and look at it in the admin
 # make test    everything that has to hold before a change goes in
+# make bench   what mirroring costs, beside the loop that every team writes first
 # make lint    the part of it that runs no code
 # make clean   remove what these made
 
@@ -13,7 +14,7 @@ CLEAN_ENV := env -u POLAR_ACCESS_TOKEN -u POLAR_SERVER -u POLAR_REQUESTS_PER_MIN
 	-u CELERY_BROKER_URL -u DJANGO_SECRET_KEY -u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 .NOTPARALLEL:
 
 demo: $(INSTALLED)
@@ -29,6 +30,9 @@ test: lint
 	else \
 		echo "SKIPPED: the tests on PostgreSQL."; \
 	fi
+
+bench: $(INSTALLED)
+	$(CLEAN_ENV) $(BIN)/python -m tests.benchmarks
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

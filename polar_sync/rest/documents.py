@@ -138,6 +138,9 @@ ANONYMIZE = _query("anonymize", bool, "Remove what tells of the person, too.", d
 EXTERNAL_ID = OpenApiParameter(
     "external_id", str, OpenApiParameter.PATH, description="Your own id; it may hold slashes."
 )
+ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Polar's id.")
+NO_ID = OpenApiParameter("id", location=OpenApiParameter.PATH, exclude=True)
+RUN_ID = OpenApiParameter("id", {"type": "integer", "minimum": 1}, OpenApiParameter.PATH)
 STALE_AFTER = _query(
     "stale_after",
     {"type": "integer", "minimum": 1, "maximum": 315_360_000, "default": 86_400},

@@ -17,7 +17,7 @@ Found = Mapping[tuple[str, str], Mapping[str, Any]]
 """Objects as Polar showed them, by the model's name in lower case and Polar's id."""
 
 _MODELS: Mapping[str, Any] = {"product": Product, "benefit": Benefit, "meterdefinition": MeterDefinition}
-# A benefit's properties can hold a secret, such as the token of a chat server.
+# A benefit's properties can hold a secret, such as the token of a chat server, and a product shows its benefits.
 _SECRET = frozenset({"properties"})
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "product": ("recurring_interval", "recurring_interval_count"),
@@ -43,8 +43,8 @@ def _build(name: str, model: Any, entry: Mapping[str, Any], organization: Organi
     """The row of one object; None for one that cannot be kept, as a name is no reason to fail a customer."""
     key = read.read_uuid(entry.get("id"))
     try:
-        payload = dump_canonical({field: value for field, value in entry.items() if field not in _SECRET})
-    except PayloadError:
+        payload = dump_canonical(_strip(entry))
+    except (PayloadError, RecursionError):
         return None
     if key is None or organization.polar_id is None:
         return None
@@ -60,6 +60,12 @@ def _build(name: str, model: Any, entry: Mapping[str, Any], organization: Organi
         reader = read.read_integer if column.endswith("_count") else read.read_label
         setattr(row, column, reader(entry.get(column)))
     return row
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {field: _strip(item) for field, item in value.items() if field not in _SECRET}
+    return [_strip(item) for item in value] if isinstance(value, list) else value
 
 
 def _write(model: Any, name: str, rows: Mapping[Any, Any], *, using: str) -> int:

@@ -39,7 +39,7 @@ POSTGRESQL = "postgres://postgres@127.0.0.1:5432/test"
 def main() -> None:
     """Measure and print."""
     arguments = _read_arguments()
-    with _serve(arguments.customers) as server:
+    with serve(arguments.customers) as server:
         for database in arguments.database:
             measured = _measure(arguments, server, database)
             print_tables(measured, database=database, customers=arguments.customers, rounds=arguments.rounds)
@@ -58,8 +58,9 @@ def _read_arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _serve(customers: int) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "polar_sync.testing", "--customers", str(customers), "--port", "0"]
+def serve(customers: int) -> Iterator[dict[str, Any]]:
+    """A fake Polar server in a process of its own; gives what its first line says: `url`, `access_token`, …."""
+    command = [sys.executable, "-m", "polar_sync.testing", "--customers", str(customers), "--port", "0", "--prepare"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

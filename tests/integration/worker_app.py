@@ -13,7 +13,7 @@ django.setup()
 
 from polar_sync import tasks  # noqa: E402 - only once Django is set up
 from polar_sync.client import throttle  # noqa: E402
-from polar_sync.sync import connections, steps  # noqa: E402
+from polar_sync.sync import connections, pages, steps  # noqa: E402
 from project.celery import app  # noqa: E402
 
 __all__ = ["app"]
@@ -27,7 +27,7 @@ tasks._JITTER_SECONDS = 0.3
 busy = Path(os.environ["POLAR_SYNC_TEST_BUSY_FILE"])
 
 
-fetch_states = steps.fetch_states
+fetch_states = pages.fetch_states
 
 
 def fetch_and_tell(*args: Any) -> Iterator[None]:
@@ -39,4 +39,4 @@ def fetch_and_tell(*args: Any) -> Iterator[None]:
         busy.unlink(missing_ok=True)
 
 
-steps.fetch_states = fetch_and_tell
+vars(steps)["fetch_states"] = fetch_and_tell

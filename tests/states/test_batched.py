@@ -182,11 +182,20 @@ def test_names_come_from_the_catalogues_where_states_are_asked_for(polar: FakePo
 
 
 def test_no_secret_of_a_benefit_is_kept(polar: FakePolar, run: Run) -> None:
-    secrets = [each["properties"]["guild_token"] for each in polar.benefits if "guild_token" in each["properties"]]
-    assert secrets
+    assert "fake-guild-token" in json.dumps(polar.benefits)
     for source in ("batched", "per_customer"):
         run(source)
-        assert not [secret for secret in secrets if secret in serialize("json", Benefit.objects.all())]
+        kept = [*Benefit.objects.all(), *Product.objects.all(), *MeterDefinition.objects.all()]
+        assert "fake-guild-token" not in serialize(
+            "json", [*kept, *Customer.objects.all(), *Subscription.objects.all()]
+        )
+
+
+def test_names_that_did_not_change_are_not_written_again(polar: FakePolar, run: Run) -> None:
+    run()
+    before = {each.pk: each.observed_at for each in [*Benefit.objects.all(), *Product.objects.all()]}
+    run()
+    assert before == {each.pk: each.observed_at for each in [*Benefit.objects.all(), *Product.objects.all()]}
 
 
 @pytest.mark.parametrize("operation", ["subscriptions:list", "benefit-grants:list", "customer-meters:list"])

@@ -109,6 +109,7 @@ class SubscriptionListView(_Subscriptions, ChildListView):
     get=documents.describe(
         operation_id="subscriptions:get",
         summary="Get a mirrored subscription",
+        parameters=[documents.ID],
         responses=documents.answer(documents.Subscription, 401, 403, 404, 422),
     )
 )
@@ -134,6 +135,7 @@ class BenefitGrantListView(_BenefitGrants, ChildListView):
     get=documents.describe(
         operation_id="benefit-grants:get",
         summary="Get a mirrored benefit grant",
+        parameters=[documents.ID],
         responses=documents.answer(documents.BenefitGrant, 401, 403, 404, 422),
     )
 )
@@ -159,6 +161,7 @@ class MeterListView(_Meters, ChildListView):
     get=documents.describe(
         operation_id="meters:get",
         summary="Get a customer's mirrored balance on a meter",
+        parameters=[documents.ID],
         responses=documents.answer(documents.Meter, 401, 403, 404, 422),
     )
 )

@@ -92,7 +92,9 @@ class CustomerView(WritableView):
         return find_customer(request, self.kwargs["id"])
 
     @documents.describe(
-        operation_id="customers:get", responses=documents.answer(documents.Customer, 401, 403, 404, 422)
+        operation_id="customers:get",
+        parameters=[documents.ID],
+        responses=documents.answer(documents.Customer, 401, 403, 404, 422),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Get a customer, as Polar does."""
@@ -100,6 +102,7 @@ class CustomerView(WritableView):
 
     @documents.describe(
         operation_id="customers:update",
+        parameters=[documents.ID],
         request=documents.CustomerUpdate,
         responses=documents.answer(documents.Customer, 401, 403, 404, 405, 422, 429, 502, 503),
     )
@@ -111,7 +114,7 @@ class CustomerView(WritableView):
     @documents.describe(
         operation_id="customers:delete",
         request=None,
-        parameters=[documents.ANONYMIZE],
+        parameters=[documents.ID, documents.ANONYMIZE],
         responses=documents.answer(None, 401, 403, 404, 405, 422, 429, 502, 503, status=204),
     )
     def delete(self, request: Request, **kwargs: str) -> HttpResponseBase:
@@ -126,7 +129,9 @@ class CustomerStateView(PolarView):
     """One customer's state by Polar's id."""
 
     @documents.describe(
-        operation_id="customers:get_state", responses=documents.answer(documents.CustomerState, 401, 403, 404, 422)
+        operation_id="customers:get_state",
+        parameters=[documents.ID],
+        responses=documents.answer(documents.CustomerState, 401, 403, 404, 422),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Get a customer with subscriptions, granted benefits and meters, as Polar does."""
@@ -138,6 +143,7 @@ class CustomerBalanceView(PolarAskingView):
 
     @documents.describe(
         operation_id="customers:get_balance",
+        parameters=[documents.ID],
         responses=documents.answer(documents.Balance, 401, 403, 404, 422, 429, 502, 503),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
@@ -156,6 +162,7 @@ class CustomerRefreshView(PolarAskingView):
 
     @documents.describe(
         operation_id="customers:refresh",
+        parameters=[documents.ID],
         request=None,
         responses=documents.answer(documents.CustomerState, 401, 403, 404, 422, 429, 502, 503),
     )

@@ -17,14 +17,16 @@ from polar_sync.rest.views.customers import CustomerView
 
 @extend_schema_view(
     get=documents.describe(
-        operation_id="customers:get_external", parameters=[documents.EXTERNAL_ID, documents.ORGANIZATION]
+        operation_id="customers:get_external",
+        parameters=[documents.NO_ID, documents.EXTERNAL_ID, documents.ORGANIZATION],
     ),
     patch=documents.describe(
-        operation_id="customers:update_external", parameters=[documents.EXTERNAL_ID, documents.ORGANIZATION]
+        operation_id="customers:update_external",
+        parameters=[documents.NO_ID, documents.EXTERNAL_ID, documents.ORGANIZATION],
     ),
     delete=documents.describe(
         operation_id="customers:delete_external",
-        parameters=[documents.EXTERNAL_ID, documents.ORGANIZATION, documents.ANONYMIZE],
+        parameters=[documents.NO_ID, documents.EXTERNAL_ID, documents.ORGANIZATION, documents.ANONYMIZE],
     ),
 )
 class ExternalCustomerView(CustomerView):
@@ -49,7 +51,7 @@ class ExternalCustomerStateView(PolarView):
 
     @documents.describe(
         operation_id="customers:get_state_external",
-        parameters=[documents.EXTERNAL_ID, documents.ORGANIZATION],
+        parameters=[documents.NO_ID, documents.EXTERNAL_ID, documents.ORGANIZATION],
         responses=documents.answer(documents.CustomerState, 401, 403, 404, 422),
     )
     def get(self, request: Request, external_id: str) -> HttpResponseBase:

@@ -90,7 +90,11 @@ class RunView(RunsView):
 
     permissions_by_method: ClassVar = {"GET": (READ_RUNS,)}
 
-    @documents.describe(operation_id="sync_runs:get", responses=documents.answer(documents.Run, 401, 403, 404, 422))
+    @documents.describe(
+        operation_id="sync_runs:get",
+        parameters=[documents.RUN_ID],
+        responses=documents.answer(documents.Run, 401, 403, 404, 422),
+    )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Get a run with the customers that failed, up to 1,000 of them."""
         run = self.find_run(request, kwargs["id"])
@@ -105,6 +109,7 @@ class RunCancelView(RunsView):
 
     @documents.describe(
         operation_id="sync_runs:cancel",
+        parameters=[documents.RUN_ID],
         request=None,
         responses=documents.answer(documents.Run, 401, 403, 404, 409, 422),
     )
