@@ -111,14 +111,12 @@ class SyncPage(models.Model):
     total_count = models.PositiveBigIntegerField(_("total count"), null=True)
     max_page = models.PositiveIntegerField(_("last page"), null=True)
     listed_at = models.DateTimeField(_("listed at"), null=True)
-    # Distinct customers that this page was the first of its pass to see; of them, those created after the pass began,
-    # and those that were unknown before although they are older.
+    # Distinct customers that this page was the first of its pass to see, and of them those created after it began.
     seen = models.PositiveIntegerField(_("seen"), default=0)
     seen_newer = models.PositiveIntegerField(_("seen newer"), default=0)
     # The same for the run over all its passes, newer than the run's own beginning.
     seen_first = models.PositiveIntegerField(_("seen first"), default=0)
     seen_first_newer = models.PositiveIntegerField(_("seen first, newer"), default=0)
-    seen_unknown = models.PositiveIntegerField(_("seen unknown"), default=0)
 
     class Meta:
         verbose_name = _("sync page")

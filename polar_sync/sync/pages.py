@@ -14,7 +14,7 @@ from uuid import UUID
 from polar_sync.client import ListPage
 from polar_sync.exceptions import NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import CustomerObservation, SyncFailure, SyncPage, SyncRun
-from polar_sync.payloads import read_id
+from polar_sync.payloads import dump_canonical, read_id
 from polar_sync.states import StateAnswer, StateSource, is_hopeless, wait_for
 from polar_sync.store import Observation, observe_absence, observe_assembled, observe_customer, observe_state
 from polar_sync.sync.binding import check_organization
@@ -178,4 +178,8 @@ def _name_customer(item: Any) -> str:
     """The id of an item that cannot be mirrored, or something that stays the same from page to page."""
     with suppress(PayloadError):
         return str(read_id(item, what="customer"))
-    return f"(no id) {hashlib.sha256(repr(item).encode('utf-8', 'replace')).hexdigest()[:12]}"
+    try:
+        text = dump_canonical(item)
+    except PayloadError as error:
+        text = error.reason
+    return f"(no id) {hashlib.sha256(text.encode()).hexdigest()[:12]}"
