@@ -115,7 +115,7 @@ class Customers:
                 return
             page += 1
 
-    def create(self, **fields: Any) -> PolarObject:
+    def create(self, /, **fields: Any) -> PolarObject:
         """Create a customer and return it. Never tried again after a lost answer: that could make a second one.
 
         https://polar.sh/docs/api-reference/customers/create

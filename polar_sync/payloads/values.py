@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 REPLACEMENT = "\ufffd"
 MAX_KEY_LENGTH = 512
 """Characters of an indexed text column: four bytes each stay below PostgreSQL's limit of 2,704 for an index row."""
+_TRUSTED_LEAD = timedelta(days=1)
+"""A modification this much later than the answer that tells of it is hostile or broken, and is not believed."""
 _MAX_DEPTH = 64
 _MAX_INTEGER = 2**63 - 1
 _MAX_JSON_INTEGER = 10**1000
@@ -91,6 +93,13 @@ def read_timestamp(value: Any) -> datetime | None:
         return instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def bound_time(as_of: datetime, newest: datetime | None) -> datetime:
+    """The later of an answer's time and the newest change in it: a bound that holds though a `Date` header is off."""
+    if newest is None or newest <= as_of or newest - as_of > _TRUSTED_LEAD:
+        return as_of
+    return newest
 
 
 def read_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
-from polar_sync.rest import shapes
+from polar_sync.rest import shapes_errors as shapes
 from polar_sync.rest.listing import Sorting
 from polar_sync.rest.shapes import (
     Balance,
@@ -24,13 +24,10 @@ from polar_sync.rest.shapes import (
     Meter,
     MeterList,
     PortalCustomer,
-    Run,
-    RunList,
-    RunStart,
-    StatusList,
     Subscription,
     SubscriptionList,
 )
+from polar_sync.rest.shapes_sync import Run, RunList, RunStart, StatusList
 
 __all__ = [
     "Balance",
@@ -73,11 +70,11 @@ _TAGS = {"sync": "synchronization", "customer-portal": "customer portal"}
 
 
 class PolarSchema(AutoSchema):
-    """Operations by the first part of their path; how to sign in is said once for all of them."""
+    """Operations by the first part of their path; how to sign in is the same for all of them."""
 
     def get_auth(self) -> list[dict[str, Any]]:
-        """None of its own."""
-        return []
+        """The same everywhere, whatever the settings say of authentication."""
+        return [{"bearer": []}, {"session": []}]
 
     def get_tags(self) -> list[str]:
         """One."""

@@ -3,6 +3,7 @@
 from polar_sync.states.batched import BatchedSource, Densities
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.fields import StateFields
+from polar_sync.states.leftovers import Leftovers
 from polar_sync.states.per_customer import PerCustomerSource
 from polar_sync.states.source import Listed, StateAnswer, StateSource, is_hopeless, wait_for
 
@@ -10,6 +11,7 @@ __all__ = [
     "BatchedSource",
     "Catalogue",
     "Densities",
+    "Leftovers",
     "Listed",
     "PerCustomerSource",
     "StateAnswer",

@@ -6,6 +6,7 @@ https://polar.sh/docs/api-reference/customer-meters/list
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,12 +22,17 @@ PRESENT = ("active", "trialing")
 
 @dataclass(slots=True)
 class Parts:
-    """The list items of one customer, and as of when each list told of them."""
+    """The list items of one customer, and as of when each list told of them.
+
+    `is_doubtful` says that the lists cannot tell of it; `began` is a time of `time.monotonic()`.
+    """
 
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     grants: list[dict[str, Any]] = field(default_factory=list)
     meters: list[dict[str, Any]] = field(default_factory=list)
     as_of: dict[str, datetime] = field(default_factory=dict)
+    is_doubtful: bool = False
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def present(self) -> list[dict[str, Any]]:

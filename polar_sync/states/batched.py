@@ -12,16 +12,19 @@ from uuid import UUID
 
 from polar_sync.client import ListPage, PolarClient, PolarObject
 from polar_sync.exceptions import PolarSyncError
-from polar_sync.payloads.values import read_timestamp
+from polar_sync.payloads.values import bound_time, read_timestamp
 from polar_sync.states import fields as known
 from polar_sync.states.assembly import Parts, assemble, build_subscription, learn
 from polar_sync.states.batches import Batch, Density, ask, cut
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.fields import StateFields
+from polar_sync.states.leftovers import Leftovers
 from polar_sync.states.source import TICK_SECONDS, Listed, StateAnswer, StateSource, is_hopeless
 
 MIN_CUSTOMERS = 4
 """Three lists are three requests: fewer customers are asked for one by one."""
+_MAX_SPLITS = 50
+"""Answers of one page that are not whole, after which asking one by one is cheaper than dividing further."""
 _STATUSES = ("active", "trialing", "past_due")
 _KINDS = ("subscriptions", "grants", "meters")
 
@@ -38,8 +41,9 @@ class BatchedSource:
     """Subscriptions, benefit grants and customer meters by repeated `customer_id`, put together.
 
     What the lists cannot tell reliably is asked of the state endpoint: customers with more than a page of a kind, and
-    one or two of each run from which the fields of a state are learned. If these show a field that the lists lack,
-    everybody is asked one by one, unless `is_exact` is off.
+    a few of each run from which the fields of a state are learned. If these show a field that the lists lack,
+    everybody is asked one by one, unless `is_exact` is off. What arrived of customers that get no answer is left in
+    `leftovers` and not asked again.
     """
 
     client: PolarClient
@@ -49,15 +53,29 @@ class BatchedSource:
     is_exact: bool = True
     fields: StateFields = field(default_factory=StateFields)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    leftovers: Leftovers = field(default_factory=Leftovers)
 
     def fetch(self, customers: Listed, *, on_tick: Callable[[], None]) -> Iterator[StateAnswer]:
         """Yield an answer for each customer; those without an item of the customers list are asked one by one."""
         listed = {key: item for key, item in customers.items() if item is not None}
         if len(listed) < MIN_CUSTOMERS:
+            self.leftovers.take(listed)
             yield from self.per_customer.fetch(customers, on_tick=on_tick)
             return
         work = _Work(self, listed)
-        work.run(on_tick)
+        answered: set[UUID] = set()
+        try:
+            work.run(on_tick)
+            for answer in self._answer(work, customers, listed, on_tick=on_tick):
+                if answer.state is not None:
+                    answered.add(answer.id)
+                yield answer
+        finally:
+            self.leftovers.put({key: parts for key, parts in work.parts.items() if key not in answered})
+
+    def _answer(
+        self, work: _Work, customers: Listed, listed: Mapping[UUID, Mapping[str, Any]], *, on_tick: Callable[[], None]
+    ) -> Iterator[StateAnswer]:
         alone: dict[UUID, None] = {key: None for key in customers if key not in listed or key in work.alone}
         alone |= dict.fromkeys(self._choose_samples(work))
         if not work.is_stopped:
@@ -72,11 +90,12 @@ class BatchedSource:
             yield from self._assemble(work, rest)
 
     def _choose_samples(self, work: _Work) -> list[UUID]:
-        """Up to two customers that have what no state has shown yet."""
+        """The customers, as few as will do, that have between them all that no state has shown yet."""
         chosen: list[UUID] = []
         unknown = {known.CUSTOMER, *known.CONTRACT} - self.fields.learned.keys()
-        while unknown and len(chosen) < 2:  # noqa: PLR2004 - a customer or two
-            having = {key: unknown & _get_kinds(work.parts[key]) for key in work.get_complete() if key not in chosen}
+        complete = work.get_complete() if unknown else ()
+        while unknown:
+            having = {key: unknown & _get_kinds(work.parts[key]) for key in complete}
             best = max(having, key=lambda key: len(having[key]), default=None)
             if best is None or not having[best]:
                 break
@@ -105,11 +124,11 @@ class _Work:
     """The requests of one page, on the way and done."""
 
     def __init__(self, source: BatchedSource, listed: Mapping[UUID, Any]) -> None:
-        self.parts = {key: Parts() for key in listed}
-        self.alone: set[UUID] = set()
+        self.parts = source.leftovers.take(listed)
         self.errors: dict[UUID, PolarSyncError] = {}
         self.obstacle: PolarSyncError | None = None
         self._source = source
+        self._splits = 0
         self._under_way: dict[Future[Batch], tuple[str, Sequence[UUID]]] = {}
         self._calls: dict[str, Callable[..., ListPage]] = {
             "subscriptions": partial(source.client.subscriptions.list, status=_STATUSES),
@@ -122,15 +141,20 @@ class _Work:
         """Whether nothing that is asked from here on could succeed."""
         return self.obstacle is not None
 
+    @property
+    def alone(self) -> set[UUID]:
+        """Customers of whom the lists cannot tell."""
+        return {key for key, parts in self.parts.items() if parts.is_doubtful}
+
     def get_complete(self) -> set[UUID]:
         """Customers of whom all three lists have told."""
-        return {key for key, parts in self.parts.items() if len(parts.as_of) == len(_KINDS) and key not in self.alone}
+        return {key for key, parts in self.parts.items() if len(parts.as_of) == len(_KINDS) and not parts.is_doubtful}
 
     def run(self, on_tick: Callable[[], None]) -> None:
         """Ask until every list has told of every customer, or cannot."""
-        ids = sorted(self.parts)
         for kind in _KINDS:
-            for some in self._source.densities.by_kind[kind].split(ids):
+            ids = sorted(key for key, parts in self.parts.items() if kind not in parts.as_of and not parts.is_doubtful)
+            for some in self._source.densities.by_kind[kind].split(ids) if ids else ():
                 self._submit(kind, some)
         try:
             while self._under_way:
@@ -157,18 +181,33 @@ class _Work:
             return
         if batch.items is not None:
             self._keep(kind, batch, batch.items)
-        elif len(ids) == 1:
-            self.alone.update(ids)
+        else:
+            self._split(kind, batch)
+
+    def _split(self, kind: str, batch: Batch) -> None:
+        """Ask again about fewer customers, unless asking for their states costs no more."""
+        self._splits += 1
+        ids = [key for key in batch.ids if not self.parts[key].is_doubtful]
+        count = batch.count_parts()
+        if self._splits > _MAX_SPLITS or count * 2 > len(ids):
+            self._doubt(ids)
         elif not self.is_stopped:
-            for half in cut(ids, 2):
-                self._submit(kind, half)
+            for some in cut(ids, count):
+                self._submit(kind, some)
+
+    def _doubt(self, ids: Sequence[UUID]) -> None:
+        for key in ids:
+            self.parts[key].is_doubtful = True
 
     def _note_error(self, error: PolarSyncError, ids: Sequence[UUID]) -> None:
-        self.errors.update(dict.fromkeys(ids, error))
-        if is_hopeless(error) and self.obstacle is None:
-            self.obstacle = error
+        if is_hopeless(error):
+            self.obstacle = self.obstacle or error
             for future in self._under_way:
                 future.cancel()
+        elif error.permanent:  # says something about the request for a list, and nothing about any customer in it
+            self._doubt(ids)
+        else:
+            self.errors.update(dict.fromkeys(ids, error))
 
     def _keep(self, kind: str, batch: Batch, items: Mapping[UUID, list[dict[str, Any]]]) -> None:
         for key, some in items.items():
@@ -194,7 +233,7 @@ def _get_kinds(parts: Parts) -> set[str]:
 def _get_part_time(as_of: datetime, items: Sequence[Mapping[str, Any]]) -> datetime:
     """The later of the answer's time and the newest change in it, as for a single answer."""
     times = [read_timestamp(item.get(name)) for item in items for name in ("created_at", "modified_at")]
-    return max((as_of, *(time for time in times if time is not None)))
+    return bound_time(as_of, max((time for time in times if time is not None), default=None))
 
 
 def _get_time(parts: Parts) -> datetime:

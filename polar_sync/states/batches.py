@@ -21,7 +21,7 @@ PAGE_SIZE = 100
 _FILL = 0.9
 """The share of a page that a batch is meant to fill, so that few overflow."""
 _WEIGHT = 0.3
-"""How much the newest answer counts in what is expected of the next."""
+"""How much the newest answer about a page of customers counts in what is expected of the next."""
 
 
 class Density:
@@ -32,10 +32,11 @@ class Density:
         self._rows: float | None = None
 
     def note(self, *, customers: int, rows: int) -> None:
-        """Take an answer in."""
+        """Take an answer in; one about a few customers says less of the others than one about many."""
         now = rows / customers
+        weight = _WEIGHT * min(customers / PAGE_SIZE, 1.0)
         with self._lock:
-            self._rows = now if self._rows is None else self._rows * (1 - _WEIGHT) + now * _WEIGHT
+            self._rows = now if self._rows is None else self._rows * (1 - weight) + now * weight
 
     def split(self, ids: Sequence[UUID]) -> list[Sequence[UUID]]:
         """Even batches, as many as are needed for each answer to fit a page."""
@@ -56,14 +57,19 @@ class Batch:
 
     ids: Sequence[UUID]
     as_of: datetime
+    total: int
     items: dict[UUID, list[dict[str, Any]]] | None = field(default=None)
+
+    def count_parts(self) -> int:
+        """Into how many batches its customers are to be divided, so that each answer fits a page."""
+        return max(2, -int(-self.total // (PAGE_SIZE * _FILL)))
 
 
 def ask(list_items: Callable[..., ListPage], ids: Sequence[UUID], *, density: Density) -> Batch:
     """Ask one list for these customers and check that the answer is whole."""
     page = list_items(customer_id=[str(each) for each in ids], limit=PAGE_SIZE)
     density.note(customers=len(ids), rows=page.total_count)
-    return Batch(ids, page.as_of, _sort(page, ids))
+    return Batch(ids, page.as_of, page.total_count, _sort(page, ids))
 
 
 def _sort(page: ListPage, ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]] | None:

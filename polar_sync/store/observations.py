@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
 from polar_sync.payloads import CustomerPayload, StatePayload, read_customer, read_state
 from polar_sync.payloads.objects import ChildPayload
+from polar_sync.payloads.values import bound_time
 
 Unsure = Mapping[str, frozenset[str]]
 """Fields, by kind of object, of which a stored value is better than the one that was observed."""
-
-_TRUSTED_LEAD = timedelta(days=1)
-"""A modification this much later than the answer that tells of it is hostile or broken, and is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,13 @@ class Observation:
 def observe_customer(data: Any, *, as_of: datetime) -> Observation:
     """From an item of a list, or the answer to get, create or update. Raises `PayloadError`."""
     customer = read_customer(data)
-    return Observation(customer.id, _get_time(as_of, customer.newest_at), customer=customer)
+    return Observation(customer.id, bound_time(as_of, customer.newest_at), customer=customer)
 
 
 def observe_state(data: Any, *, as_of: datetime) -> Observation:
     """From the answer of a state operation. Raises `PayloadError`."""
     state = read_state(data)
-    return Observation(state.customer.id, _get_time(as_of, state.newest_at), state=state)
+    return Observation(state.customer.id, bound_time(as_of, state.newest_at), state=state)
 
 
 def observe_assembled(data: Any, *, as_of: datetime, beside: Sequence[Any], unsure: Unsure) -> Observation:
@@ -61,13 +59,6 @@ def observe_assembled(data: Any, *, as_of: datetime, beside: Sequence[Any], unsu
 def observe_absence(customer_id: UUID, *, as_of: datetime) -> Observation:
     """From a `ResourceNotFound` answer, and from nothing else."""
     return Observation(customer_id, as_of)
-
-
-def _get_time(as_of: datetime, newest: datetime | None) -> datetime:
-    """The later of the answer's time and the newest change in it: a bound that holds though a `Date` header is off."""
-    if newest is None or newest <= as_of or newest - as_of > _TRUSTED_LEAD:
-        return as_of
-    return newest
 
 
 class Origin(Enum):

@@ -27,6 +27,9 @@ def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, catalogue: 
     """
     with transaction.atomic(using=router.db_for_write(SyncRun)):
         result = _apply(run, page, gathered)
+        # Before the run's row is locked, in all workers alike: they share the rows of the catalogue.
+        if catalogue:
+            apply_catalogue(catalogue, organization=run.organization)
         failed = _record_failures(run, page, gathered.failures)
         outcomes = _count_outcomes(run, result, gathered.failures)
         outcomes["failed"] = len(failed.new_in_run)
@@ -35,8 +38,6 @@ def commit_page(run: SyncRun, page: SyncPage, gathered: Gathered, *, catalogue: 
         counts["seen_first"] += len(failed.new_in_run - _get_mirrored(result))
         opened = _open_pages(run, page, gathered)
         _save(page, gathered, counts)
-        if catalogue:
-            apply_catalogue(catalogue, organization=run.organization)
         _add_to_run(run, outcomes)
     return opened
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from polar_sync.client import ListPage, PolarClient, RequestBudget, Usage
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.states import Catalogue, Densities, PerCustomerSource, StateSource
+from polar_sync.states import Catalogue, Densities, Leftovers, PerCustomerSource, StateSource
 from polar_sync.sync.threads import FetchThreads
 
 _OLDEST_FIRST = ("created_at", "email", "name")
@@ -30,6 +30,7 @@ class Connection:
     organization_id: str | None
     densities: Densities = field(default_factory=Densities)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    leftovers: Leftovers = field(default_factory=Leftovers)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _taken: Usage = field(default_factory=Usage)
 

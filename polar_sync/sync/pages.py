@@ -120,7 +120,9 @@ def fetch_states(page: SyncPage, gathered: Gathered, source: StateSource) -> Ite
     customers = {key: gathered.items.get(key) for key in sorted(gathered.missing)}
     for answer in source.fetch(customers, on_tick=keeper.tick):
         if answer.state is not None:
-            _take_state(gathered, answer, max(filter(None, (answer.state.as_of, as_of))))
+            # A list may have told its part of an assembled state at an earlier claim of the page.
+            listed_at = as_of if answer.unsure is None else None
+            _take_state(gathered, answer, max(filter(None, (answer.state.as_of, listed_at))))
         elif answer.error is not None:
             _take_error(gathered, answer, as_of=as_of, is_last_claim=page.claims >= MAX_CLAIMS)
         yield

@@ -39,7 +39,9 @@ def _create_run(organization: Organization, *, is_mass_deletion_allowed: bool) -
         with transaction.atomic(using=router.db_for_write(SyncRun)):
             run = SyncRun.objects.create(organization=organization, is_mass_deletion_allowed=is_mass_deletion_allowed)
     except IntegrityError:
-        active = SyncRun.objects.get(organization=organization, status=SyncRun.Status.RUNNING)
+        active = SyncRun.objects.filter(organization=organization, status=SyncRun.Status.RUNNING).first()
+        if active is None:
+            raise
         raise _refuse(active) from None
     open_pass(run)
     return run

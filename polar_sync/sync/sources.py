@@ -33,6 +33,7 @@ def open_source(run: SyncRun, connection: Connection) -> StateSource:
         per_customer=connection.per_customer,
         densities=connection.densities,
         catalogue=connection.catalogue,
+        leftovers=connection.leftovers.keep_for(run.pk),
         fields=StateFields.load(run.state_fields),
         is_exact=wanted == "auto",
     )

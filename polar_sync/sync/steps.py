@@ -141,6 +141,8 @@ def _fetch(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connect
 def _fetch_states(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> Iterator[None]:
     """From the source that the run has; from the next one where that turns out to be closed to the token."""
     source = open_source(run, connection)
+    if page.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
+        source = connection.per_customer
     if run.source == PER_CUSTOMER and page.number == page.pass_number == 1 and page.kind == SyncPage.Kind.LIST:
         read_catalogue(connection, on_tick=LeaseKeeper(page).tick)
     yield from fetch_states(page, gathered, source)

@@ -172,6 +172,15 @@ def test_several_sortings_apply_in_order(organization: Organization, api: Client
     assert [item["id"] for item in items] == [make_id(name) for name in ("b", "a", "c")]
 
 
+@pytest.mark.parametrize("last", ["created_at", "-created_at"])
+def test_ties_go_by_id_in_the_direction_of_the_last_criterion(
+    organization: Organization, api: Client, last: str
+) -> None:
+    apply_states(organization, *(build_state(number, name="Same") for number in range(9)), as_of=at(0))
+    items = api.get(f"{URL}?sorting=name&sorting={last}").json()["items"]
+    assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=last.startswith("-"))
+
+
 def test_limit_over_100_is_100_and_a_page_beyond_is_empty(organization: Organization, api: Client) -> None:
     apply_states(organization, *(build_state(number) for number in range(120)), as_of=at(0))
     assert len(api.get(f"{URL}?limit=1000").json()["items"]) == 100

@@ -59,3 +59,16 @@ def test_answer_that_cannot_be_relied_on_is_not() -> None:
     ]
     for page in doubtful:
         assert ask(lambda page=page, **_: page, ids, density=Density()).items is None
+
+
+def test_one_customer_with_much_says_little_of_the_others() -> None:
+    density = Density()
+    density.note(customers=100, rows=50)
+    density.note(customers=1, rows=130)
+    assert len(density.split(make_ids(100))) == 1
+
+
+def test_answer_that_is_not_whole_says_into_how_many_it_is_to_be_divided() -> None:
+    for total, expected in ((0, 2), (101, 2), (180, 2), (181, 3), (2_000, 23)):
+        page = answer([], total=total)
+        assert ask(lambda page=page, **_: page, make_ids(100), density=Density()).count_parts() == expected

@@ -31,7 +31,6 @@ CUSTOM_SETTINGS: dict[str, Any] = {
     "PREPROCESSING_HOOKS": [],
     "TAGS": [],
     "SERVERS": [],
-    "SECURITY": [{"bearer": []}, {"session": []}],
     "APPEND_COMPONENTS": {
         "securitySchemes": {
             "bearer": {"type": "http", "scheme": "bearer"},

@@ -1,0 +1,46 @@
+"""A long list is not counted anew for each page."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from polar_sync.models import Organization
+from polar_sync.rest import counts
+from tests.factories import apply_states, at, build_state
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def long_list(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> Organization:
+    monkeypatch.setattr(counts, "LONG", 3)
+    apply_states(organization, *(build_state(name) for name in "abc"), as_of=at(0))
+    return organization
+
+
+def read_total(api: Client, query: str = "") -> int:
+    total: int = api.get(f"/polar/v1/customers/?{query}").json()["pagination"]["total_count"]
+    return total
+
+
+def test_count_of_a_long_list_is_kept(long_list: Organization, api: Client) -> None:
+    assert read_total(api) == 3
+    apply_states(long_list, build_state("d"), as_of=at(0))
+    assert read_total(api) == 3
+    assert read_total(api, "email=d@example.com") == 1
+    assert read_total(api, "metadata[plan]=pro") == 4
+
+
+def test_count_of_a_short_list_is_not_kept(long_list: Organization, api: Client) -> None:
+    assert read_total(api, "email=d@example.com") == 0
+    apply_states(long_list, build_state("d"), as_of=at(0))
+    assert read_total(api, "email=d@example.com") == 1
+
+
+def test_counting_each_time_is_a_setting(long_list: Organization, api: Client, settings: Settings) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_COUNT_SECONDS": 0}
+    assert read_total(api) == 3
+    apply_states(long_list, build_state("d"), as_of=at(0))
+    assert read_total(api) == 4
