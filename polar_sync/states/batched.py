@@ -76,15 +76,21 @@ class BatchedSource:
     def _answer(
         self, work: _Work, customers: Listed, listed: Mapping[UUID, Mapping[str, Any]], *, on_tick: Callable[[], None]
     ) -> Iterator[StateAnswer]:
-        alone: dict[UUID, None] = {key: None for key in customers if key not in listed or key in work.alone}
-        alone |= dict.fromkeys(self._choose_samples(work))
+        samples = self._choose_samples(work)
+        alone: dict[UUID, None] = dict.fromkeys(samples)
+        alone |= {key: None for key in customers if key not in listed or key in work.alone}
+        unlearned = work.obstacle if samples else None
         if not work.is_stopped:
             for answer in self.per_customer.fetch(alone, on_tick=on_tick):
                 if answer.state is not None and answer.id in work.parts:
                     self._learn(answer, listed[answer.id], work.parts[answer.id])
+                elif answer.id in samples and answer.error is not None and not answer.error.permanent:
+                    unlearned = answer.error
                 yield answer
         rest = {key: item for key, item in listed.items() if key not in alone or work.is_stopped}
-        if self.is_exact and self.fields.state_only and not work.is_stopped:
+        if unlearned is not None:  # to assemble them now could drop fields that Polar has added since the contract
+            yield from (StateAnswer(key, error=unlearned) for key in rest)
+        elif self.is_exact and self.fields.state_only and not work.is_stopped:
             yield from self.per_customer.fetch(rest, on_tick=on_tick)
         else:
             yield from self._assemble(work, rest)
