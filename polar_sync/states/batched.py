@@ -84,7 +84,7 @@ class BatchedSource:
             for answer in self.per_customer.fetch(alone, on_tick=on_tick):
                 if answer.state is not None and answer.id in work.parts:
                     self._learn(answer, listed[answer.id], work.parts[answer.id])
-                elif answer.id in samples and answer.error is not None and not answer.error.permanent:
+                elif samples and self._is_in_the_way(answer, samples):
                     unlearned = answer.error
                 yield answer
         rest = {key: item for key, item in listed.items() if key not in alone or work.is_stopped}
@@ -109,6 +109,11 @@ class BatchedSource:
             unknown -= having[best]
         return chosen
 
+    def _is_in_the_way(self, answer: StateAnswer, samples: Sequence[UUID]) -> bool:
+        """Whether the samples may show at another time what they could not show now."""
+        is_permanent = answer.error is None or answer.error.permanent
+        return is_hopeless(answer.error) or (answer.id in samples and not is_permanent)
+
     def _learn(self, answer: StateAnswer, item: Mapping[str, Any], parts: Parts) -> None:
         state = answer.state
         if state is not None and all(isinstance(state.get(name), list) for name in known.ARRAYS):
@@ -120,9 +125,8 @@ class BatchedSource:
             if key not in complete:
                 yield StateAnswer(key, error=work.errors.get(key) or work.obstacle)
                 continue
-            parts = work.parts[key]
-            state = PolarObject(assemble(listed[key], parts, self.fields), as_of=_get_time(parts))
-            beside = tuple(build_subscription(each, self.fields) for each in parts.beside)
+            state = PolarObject(assemble(listed[key], work.parts[key], self.fields), as_of=_get_time(work.parts[key]))
+            beside = tuple(build_subscription(each, self.fields) for each in work.parts[key].beside)
             yield StateAnswer(key, state=state, beside=beside, unsure=self.fields.get_unsure())
 
 
@@ -217,9 +221,8 @@ class _Work:
 
     def _keep(self, kind: str, batch: Batch, items: Mapping[UUID, list[dict[str, Any]]]) -> None:
         for key, some in items.items():
-            parts = self.parts[key]
-            getattr(parts, kind).extend(some)
-            parts.as_of[kind] = _get_part_time(batch.as_of, some)
+            getattr(self.parts[key], kind).extend(some)
+            self.parts[key].as_of[kind] = _get_part_time(batch.as_of, some)
             self._source.catalogue.add(kind, some)
 
 

@@ -113,3 +113,14 @@ def test_names_are_written_before_the_run_is_locked(run: Run) -> None:
         for start in ('INSERT INTO "polar_sync_product"', 'INSERT INTO "polar_sync_syncfailure"')
     )
     assert named < locked
+
+
+def test_token_that_is_refused_at_the_samples_writes_no_state_without_what_polar_added(
+    polar: FakePolar, run: Run
+) -> None:
+    polar.add_field("subscription", "added", 1, where="both")
+    run("auto")
+    polar.faults.add(Fault(operation="customers:get_state", kind="unauthorized", times=None))
+    ended = run("auto")
+    assert (ended.status, ended.reason, ended.updated) == ("failed", "authentication", 0)
+    assert find_differences(polar) == []
