@@ -13,6 +13,8 @@ from polar_sync.testing.faults import Fault
 from tests.admin.served import Site, serve_site
 from tests.conftest import miss
 
+pytestmark = pytest.mark.any_database
+
 try:
     from playwright.sync_api import Page, expect
 

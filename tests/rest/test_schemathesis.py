@@ -25,6 +25,8 @@ from polar_sync.testing import FakePolarServer
 from project.wsgi import application
 from tests.factories import apply_states, at, build_full_state, make_id
 
+pytestmark = pytest.mark.any_database
+
 DESCRIPTION = json.loads((Path(__file__).parent / "openapi.json").read_text())
 OPERATIONS = [(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods]
 EXAMPLES = 25

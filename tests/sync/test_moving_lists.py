@@ -15,6 +15,8 @@ from polar_sync.models import Customer, SyncRun
 from polar_sync.testing import FakePolar
 from tests.sync.socketless import check_counts, read_mirror, read_polar, serve
 
+pytestmark = pytest.mark.any_database
+
 PAGE_SIZE = 10
 SCHEDULES_A_TEST = 10
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
