@@ -16,6 +16,7 @@ from polar_sync.payloads import load_canonical, project_key
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
 
 _STATE_CHILDREN = ("subscriptions", "benefit_grants", "meters")
@@ -24,9 +25,9 @@ _STATE_CHILDREN = ("subscriptions", "benefit_grants", "meters")
 class CustomerQuerySet(models.QuerySet["Customer"]):
     """Questions that are asked of customers."""
 
-    def with_external_id(self, external_id: str) -> Self:
+    def with_external_id(self, external_id: str | int | UUID) -> Self:
         """Those that carry your own id. Case-sensitive, as on Polar; a deleted customer's may have been given again."""
-        return self.filter(external_id=project_key(external_id))
+        return self.filter(external_id=project_key(str(external_id)))
 
     def active(self) -> Self:
         """Those with an active or trialing subscription, each once."""

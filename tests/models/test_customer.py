@@ -17,6 +17,7 @@ from tests.factories import (
     build_full_state,
     build_state,
     build_subscription,
+    make_id,
     make_uuid,
     normalize_state,
 )
@@ -35,6 +36,13 @@ def test_external_id_is_matched_exactly(organization: Organization) -> None:
     assert [row.pk for row in Customer.objects.with_external_id("usr_1337")] == [make_uuid(0)]
     assert [row.pk for row in Customer.objects.with_external_id("usr%")] == [make_uuid(3)]
     assert not Customer.objects.with_external_id("").exists()
+
+
+def test_external_id_may_be_the_key_of_a_row_of_your_own(organization: Organization) -> None:
+    customers = [build_customer(number, external_id=one) for number, one in enumerate(["1337", make_id("user")])]
+    apply_customers(organization, *customers, as_of=at(0))
+    assert Customer.objects.with_external_id(1337).get().external_id == "1337"
+    assert Customer.objects.with_external_id(make_uuid("user")).get().external_id == make_id("user")
 
 
 def test_active_customer_is_found_once(organization: Organization) -> None:
