@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 
+from tests.benchmarks.__main__ import POSTGRESQL
+
 SECONDS = 5.0
 CONNECTIONS = 4
 WORKERS = 2
@@ -131,4 +133,6 @@ def describe(count: int, name: str, rate: float, latencies: list[float]) -> str:
 
 
 if __name__ == "__main__":
+    # The children of this process prepare and serve on the database that it names.
+    os.environ.setdefault("DATABASE_URL", POSTGRESQL)
     main([int(one) for one in sys.argv[1:]] or [1000, 200_000])
