@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 from polar_sync.models import SyncFailure, SyncPage, SyncRun
 from polar_sync.models.run import OUTCOMES
 from polar_sync.store import ApplyResult, Found, apply, apply_catalogue
+from polar_sync.sync.gathering import Gathered
 from polar_sync.sync.leases import LeaseLostError, finish_page, save_page
-from polar_sync.sync.pages import Gathered
 from polar_sync.sync.runs import open_following_pages, open_page
 
 

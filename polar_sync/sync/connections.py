@@ -15,6 +15,9 @@ from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.states import Catalogue, Densities, Leftovers, PerCustomerSource, StateSource
 from polar_sync.sync.threads import FetchThreads
 
+_MAX_PAGES = 5
+_REQUESTS_PER_PAGE = 50
+"""Of a minute's budget: with 500 a claim of five pages takes some five seconds, with Polar's sandbox one of two."""
 _OLDEST_FIRST = ("created_at", "email", "name")
 WORKER_PATIENCE = 5.0
 """Seconds that a Celery worker waits for the budget in place; beyond, the work goes back to the broker."""
@@ -22,12 +25,17 @@ WORKER_PATIENCE = 5.0
 
 @dataclass(slots=True)
 class Connection:
-    """A client with its threads, and what it has used since that was last asked."""
+    """A client with its threads, and what it has used since that was last asked.
+
+    `max_pages` of the list are claimed at a time: the more customers are asked for together, the fewer requests it
+    takes, and the longer what others could do is held.
+    """
 
     client: PolarClient
     executor: Executor
     per_customer: StateSource
     organization_id: str | None
+    max_pages: int = 1
     densities: Densities = field(default_factory=Densities)
     catalogue: Catalogue = field(default_factory=Catalogue)
     leftovers: Leftovers = field(default_factory=Leftovers)
@@ -87,6 +95,7 @@ def connect(organization: OrganizationSettings, *, max_wait: float | None = None
         executor=executor,
         per_customer=PerCustomerSource(client, executor, concurrency),
         organization_id=str(organization.organization_id) if organization.organization_id else None,
+        max_pages=max(1, min(_MAX_PAGES, organization.requests_per_minute // _REQUESTS_PER_PAGE)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -21,40 +22,65 @@ class LeaseLostError(Exception):
     """Another worker holds the page, or the run has ended; nothing more may be written for it."""
 
 
-def claim_page(run_id: int) -> SyncPage | None:
-    """Claim the first open page of a running run; None where all are done or held by others."""
+def claim_pages(run_id: int, *, at_most: int = 1, workers: int = 1) -> list[SyncPage]:
+    """Claim the first open page of a running run, and some after it; none where all are done or held by others.
+
+    Only pages of the first pass that nobody has tried yet are claimed together, so that whatever goes wrong with one is
+    tried again with that one alone, and each of `workers` is left its share.
+    """
     open_pages = SyncPage.objects.filter(_FREE, run_id=run_id, run__status=SyncRun.Status.RUNNING, is_done=False)
-    for pk in open_pages.order_by("pk").values_list("pk", flat=True)[:_CANDIDATES]:
-        token = uuid4()
-        hit = SyncPage.objects.filter(_FREE, pk=pk, is_done=False).update(
+    candidates = list(open_pages.order_by("pk")[:_CANDIDATES])
+    limit = min(at_most, -(-len(candidates) // workers))
+    token, claimed = uuid4(), 0
+    for page in candidates:
+        if claimed and not (claimed < limit and _is_untried(page)):
+            break
+        hit = SyncPage.objects.filter(_FREE, pk=page.pk, is_done=False).update(
             lease_token=token, leased_until=_get_lease_end(), claims=F("claims") + 1
         )
-        if hit:
-            touch_run(run_id)
-            return SyncPage.objects.get(pk=pk, lease_token=token)
-    return None
+        claimed += hit
+        if hit and not _is_untried(page):
+            break
+    if not claimed:
+        return []
+    touch_run(run_id)
+    return list(SyncPage.objects.filter(run_id=run_id, lease_token=token).order_by("pk"))
+
+
+def _is_untried(page: SyncPage) -> bool:
+    return page.kind == SyncPage.Kind.LIST and page.pass_number == 1 and page.number > 1 and page.claims == 0
 
 
 def renew_lease(page: SyncPage) -> None:
     """Hold the page for another lease. Raises `LeaseLostError`."""
     if not _get_held(page).update(leased_until=_get_lease_end()):
         raise LeaseLostError
-    touch_run(page.run_id)
 
 
 class LeaseKeeper:
-    """Renews a page's lease once a third of it has passed, however often it is asked."""
+    """Renews the leases of a claim once a third of them has passed, however often it is asked."""
 
-    def __init__(self, page: SyncPage) -> None:
-        self._page = page
+    def __init__(self, pages: Sequence[SyncPage]) -> None:
+        self._pages = list(pages)
         self._renewed_at = time.monotonic()
 
     def tick(self) -> None:
-        """Renew if it is time. Raises `LeaseLostError`."""
+        """Renew if it is time. Raises `LeaseLostError` where one of the pages is lost."""
         now = time.monotonic()
-        if now - self._renewed_at >= settings.lease_seconds / 3:
-            renew_lease(self._page)
+        if self._pages and now - self._renewed_at >= settings.lease_seconds / 3:
+            for page in self._pages:
+                renew_lease(page)
+            touch_run(self._pages[0].run_id)
             self._renewed_at = now
+
+    def drop(self, page: SyncPage) -> None:
+        """Hold this page no longer: it is done."""
+        self._pages.remove(page)
+
+    def release(self, *, is_counted: bool) -> None:
+        """Give back what is still held."""
+        for page in self._pages:
+            release_page(page, is_counted=is_counted)
 
 
 def release_page(page: SyncPage, *, is_counted: bool) -> None:
@@ -75,8 +101,9 @@ def save_page(page: SyncPage, **counts: object) -> None:
 
 
 def count_live_leases(run_id: int) -> int:
-    """How many pages of the run are being worked on."""
-    return SyncPage.objects.filter(run_id=run_id, is_done=False, leased_until__gte=Now()).count()
+    """How many workers are on the run; the pages of one claim share its token."""
+    held = SyncPage.objects.filter(run_id=run_id, is_done=False, leased_until__gte=Now())
+    return held.values("lease_token").distinct().count()
 
 
 def count_idle_workers(run: SyncRun, *, workers: int) -> int:

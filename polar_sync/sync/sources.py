@@ -22,8 +22,7 @@ BATCHED, PER_CUSTOMER = SyncRun.Source.BATCHED, SyncRun.Source.PER_CUSTOMER
 
 def open_source(run: SyncRun, connection: Connection) -> StateSource:
     """The source for the next states of this run; a run that fell back stays with what it fell back to."""
-    wanted = settings.state_source
-    if wanted == PER_CUSTOMER or (wanted == "auto" and run.source == PER_CUSTOMER):
+    if not is_batched(run):
         _note_source(run, PER_CUSTOMER)
         return connection.per_customer
     _note_source(run, BATCHED)
@@ -35,8 +34,14 @@ def open_source(run: SyncRun, connection: Connection) -> StateSource:
         catalogue=connection.catalogue,
         leftovers=connection.leftovers.keep_for(run.pk),
         fields=StateFields.load(run.state_fields),
-        is_exact=wanted == "auto",
+        is_exact=settings.state_source == "auto",
     )
+
+
+def is_batched(run: SyncRun) -> bool:
+    """Whether the next states of this run come from lists."""
+    wanted = settings.state_source
+    return wanted == BATCHED or (wanted == "auto" and run.source != PER_CUSTOMER)
 
 
 def must_fall_back(run: SyncRun, obstacle: PolarSyncError | None) -> bool:

@@ -1,15 +1,11 @@
-"""One step of a run: claim a page, do it, move the run on. The same step serves the command and Celery."""
+"""One step of a run: claim some pages, do them, move the run on. The same step serves the command and Celery."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-
-from django.db import DatabaseError
 
 from polar_sync.client import ListPage
 from polar_sync.exceptions import (
@@ -26,22 +22,22 @@ from polar_sync.exceptions import (
     RouteNotFoundError,
 )
 from polar_sync.models import SyncPage, SyncRun
+from polar_sync.states import is_hopeless
 from polar_sync.sync.binding import bind_organization
-from polar_sync.sync.catalogue import read_catalogue
-from polar_sync.sync.commits import commit_page
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_page, count_live_leases, release_page
-from polar_sync.sync.pages import MAX_CLAIMS, Gathered, describe_failure, fetch_states, list_page, read_confirmation
+from polar_sync.sync.fetching import fetch_and_commit
+from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure
+from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_pages, count_live_leases
+from polar_sync.sync.pages import find_missing, list_pages, read_confirmation
 from polar_sync.sync.phases import advance_run
 from polar_sync.sync.runs import finish_run, note_usage, note_wait
-from polar_sync.sync.sources import PER_CUSTOMER, must_fall_back, note_fields, open_source
+from polar_sync.sync.sources import is_batched
 
 logger = logging.getLogger(__name__)
 
 _MAX_CRASHES = 10
 """Claims of one page after which its run fails: whoever takes it dies of it."""
 _RETRY_SECONDS = 5.0
-_SAVE_SECONDS = 10.0
 
 
 class Progress(Enum):
@@ -63,27 +59,29 @@ class Step:
 
 
 def take_step(run_id: int, connection: Connection, *, max_workers: int | None = None) -> Step:
-    """Do the next page of a run, or move the run on where none is open. Joins no transaction: it asks Polar.
+    """Do the next pages of a run, or move the run on where none is open. Joins no transaction: it asks Polar.
 
-    With `max_workers`, a step beyond that many pages under way is not taken.
+    With `max_workers`, a step beyond that many claims under way is not taken, and each of them is left its share.
     """
     if max_workers is not None and count_live_leases(run_id) >= max_workers:
         return Step(Progress.IDLE)
-    page = claim_page(run_id)
-    if page is None:
-        return _move_on(run_id)
     run = SyncRun.objects.select_related("organization").get(pk=run_id)
-    if page.claims > _MAX_CRASHES:
-        detail = f"Page {page.number} was claimed {page.claims} times and never finished."
+    pages = claim_pages(run_id, at_most=connection.max_pages if is_batched(run) else 1, workers=max_workers or 1)
+    if not pages:
+        return _move_on(run_id)
+    if pages[0].claims > _MAX_CRASHES:
+        detail = f"Page {pages[0].number} was claimed {pages[0].claims} times and never finished."
         finish_run(run_id, SyncRun.Status.FAILED, reason="page_failed", detail=detail)
         return Step(Progress.ENDED)
+    keeper = LeaseKeeper(pages)
     try:
-        return _work(run, page, connection)
+        return _work(run, pages, connection, keeper)
     except LeaseLostError:
-        logger.warning("Page %s of run %s was lost to another worker or the run's end", page, run_id)
+        logger.warning("A page of run %s was lost to another worker or the run's end", run_id)
+        keeper.release(is_counted=False)
         return _move_on(run_id)
     except BaseException:
-        release_page(page, is_counted=True)
+        keeper.release(is_counted=True)
         raise
     finally:
         note_usage(run_id, connection.take_usage())
@@ -97,65 +95,28 @@ def _move_on(run_id: int) -> Step:
     return Step(Progress.IDLE if is_running else Progress.ENDED)
 
 
-def _work(run: SyncRun, page: SyncPage, connection: Connection) -> Step:
+def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> Step:
     try:
-        gathered = _ask(run, page, connection)
+        gathered = _ask(run, pages, connection, keeper)
     except PolarSyncError as error:
-        return _stop(run, page, error)
-    opened = _fetch(run, page, gathered, connection)
-    if gathered.obstacle is not None:
-        return _stop(run, page, gathered.obstacle)
+        return _stop(run, keeper, error, claims=pages[0].claims)
+    opened = fetch_and_commit(run, gathered, connection, keeper)
+    obstacles = [each.obstacle for each in gathered if each.obstacle is not None]
+    if obstacles:
+        return _stop(run, keeper, next(filter(is_hopeless, obstacles), obstacles[0]), claims=pages[0].claims)
     return Step(Progress.DONE, opened=opened + advance_run(run.pk))
 
 
-def _ask(run: SyncRun, page: SyncPage, connection: Connection) -> Gathered:
-    if page.kind == SyncPage.Kind.CONFIRM:
-        return read_confirmation(run, page, connection)
-    gathered = list_page(run, page, connection)
-    if gathered.answer is not None:
-        bind_organization(run.organization, gathered.answer.items, expected=connection.organization_id)
-        _note_first_answer(run, gathered.answer)
+def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> list[Gathered]:
+    if pages[0].kind == SyncPage.Kind.CONFIRM:
+        return [read_confirmation(run, page, connection, on_tick=keeper.tick) for page in pages]
+    gathered = list_pages(pages, connection, on_tick=keeper.tick)
+    for each in gathered:
+        if each.answer is not None:
+            bind_organization(run.organization, each.answer.items, expected=connection.organization_id)
+            _note_first_answer(run, each.answer)
+    find_missing(run, gathered)
     return gathered
-
-
-def _fetch(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> int:
-    """Get the page's states and commit them, now and then what there is so far; returns how many pages that opened.
-
-    At ten requests a minute a page takes ten minutes; neither Ctrl-C nor a killed process loses all of it.
-    """
-    opened, saved_at = 0, time.monotonic()
-    try:
-        for _ in _fetch_states(run, page, gathered, connection):
-            if gathered.missing and time.monotonic() - saved_at >= _SAVE_SECONDS:
-                opened += _commit(run, page, gathered, connection)
-                saved_at = time.monotonic()
-    except LeaseLostError:
-        raise
-    except BaseException:
-        with suppress(LeaseLostError, DatabaseError):  # what interrupted the work is what the caller is to hear of
-            _commit(run, page, gathered, connection)
-        raise
-    return opened + _commit(run, page, gathered, connection)
-
-
-def _fetch_states(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> Iterator[None]:
-    """From the source that the run has; from the next one where that turns out to be closed to the token."""
-    source = open_source(run, connection)
-    if page.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
-        source = connection.per_customer
-    if run.source == PER_CUSTOMER and page.number == page.pass_number == 1 and page.kind == SyncPage.Kind.LIST:
-        read_catalogue(connection, on_tick=LeaseKeeper(page).tick)
-    yield from fetch_states(page, gathered, source)
-    if must_fall_back(run, gathered.obstacle):
-        gathered.obstacle = None
-        yield from fetch_states(page, gathered, open_source(run, connection))
-    note_fields(run, source)
-
-
-def _commit(run: SyncRun, page: SyncPage, gathered: Gathered, connection: Connection) -> int:
-    opened = commit_page(run, page, gathered, catalogue=connection.catalogue.take())
-    gathered.drop_arrived()
-    return opened
 
 
 def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
@@ -167,20 +128,20 @@ def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
     run.save(update_fields=["began_at", "first_total", "pass_began_at", "pass_total"])
 
 
-def _stop(run: SyncRun, page: SyncPage, error: PolarSyncError) -> Step:
-    """End the run, or leave the page to whoever comes next.
+def _stop(run: SyncRun, keeper: LeaseKeeper, error: PolarSyncError, *, claims: int) -> Step:
+    """End the run, or leave what is left of the pages to whoever comes next.
 
     A person must act on a permanent error, and one that passes has been tried often enough at the last claim; a wait
-    for the budget is not the page's fault.
+    for the budget is not the pages' fault.
     """
     is_waiting = isinstance(error, BudgetWaitError | RateLimitError)
-    if error.permanent or (page.claims >= MAX_CLAIMS and not is_waiting):
+    if error.permanent or (claims >= MAX_CLAIMS and not is_waiting):
         finish_run(run.pk, SyncRun.Status.FAILED, reason=_get_reason(error), detail=describe_failure(error))
         return Step(Progress.ENDED)
-    wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * page.claims
+    wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * claims
     note_wait(run.pk, wait)
-    release_page(page, is_counted=not is_waiting)
-    logger.info("Page %s of run %s is tried again in %.0f s: %s", page, run.pk, wait, error)
+    keeper.release(is_counted=not is_waiting)
+    logger.info("What is left of a claim of run %s is tried again in %.0f s: %s", run.pk, wait, error)
     return Step(Progress.WAITING, wait=wait)
 
 

@@ -13,7 +13,7 @@ django.setup()
 
 from polar_sync import tasks  # noqa: E402 - only once Django is set up
 from polar_sync.client import throttle  # noqa: E402
-from polar_sync.sync import connections, pages, steps  # noqa: E402
+from polar_sync.sync import connections, fetching, gathering  # noqa: E402
 from project.celery import app  # noqa: E402
 
 __all__ = ["app"]
@@ -27,16 +27,16 @@ tasks._JITTER_SECONDS = 0.3
 busy = Path(os.environ["POLAR_SYNC_TEST_BUSY_FILE"])
 
 
-fetch_states = pages.fetch_states
+fetch_states = gathering.fetch_states
 
 
-def fetch_and_tell(*args: Any) -> Iterator[None]:
+def fetch_and_tell(*args: Any, **kwargs: Any) -> Iterator[None]:
     """Keep a file there while the states of a page are on their way."""
     busy.touch()
     try:
-        yield from fetch_states(*args)
+        yield from fetch_states(*args, **kwargs)
     finally:
         busy.unlink(missing_ok=True)
 
 
-vars(steps)["fetch_states"] = fetch_and_tell
+vars(fetching)["fetch_states"] = fetch_and_tell

@@ -14,8 +14,8 @@ from polar_sync import sync
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import Customer, CustomerObservation
 from polar_sync.sync.commits import commit_page
-from polar_sync.sync.leases import claim_page
-from polar_sync.sync.pages import Gathered
+from polar_sync.sync.gathering import Gathered
+from polar_sync.sync.leases import claim_pages
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.states.conftest import Run, find_differences
@@ -102,11 +102,11 @@ def test_names_are_written_before_the_run_is_locked(run: Run) -> None:
     """In one order in all workers, or two of them can wait for each other: failures lock the run."""
     run()
     begun = sync.begin_run(polar_settings.get_organization("default"))
-    page = claim_page(begun.pk)
+    [page] = claim_pages(begun.pk)
     assert page is not None
     found = {("product", key): {"id": key, "name": "New"} for key in [str(uuid4())]}
     with CaptureQueriesContext(connection) as queries:
-        commit_page(begun, page, Gathered(failures={"x": "broken"}), catalogue=found)
+        commit_page(begun, page, Gathered(page, failures={"x": "broken"}), catalogue=found)
     texts = [query["sql"] for query in queries]
     named, locked = (
         next(number for number, text in enumerate(texts) if text.startswith(start))

@@ -11,6 +11,7 @@ from django.db import connection
 from polar_sync import sync
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import SyncPage, SyncRun
+from polar_sync.sync import fetching, steps
 from polar_sync.testing import FakePolar, Fault
 from tests.sync.conftest import Run, get_end
 from tests.sync.socketless import count_asked
@@ -30,17 +31,16 @@ def test_no_transaction_is_open_while_polar_is_asked(
     run()
     polar.delete_customer(polar.customers[0])
     waits: list[bool] = []
-    originals = {name: getattr(sync.steps, name) for name in ("fetch_states", "list_page")}
 
-    def watch(name: str) -> Any:
-        def watched(*args: Any) -> Any:
+    def watch(work: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             waits.append(connection.in_atomic_block)
-            return originals[name](*args)
+            return work(*args, **kwargs)
 
         return watched
 
-    for name in originals:
-        monkeypatch.setattr(f"polar_sync.sync.steps.{name}", watch(name))
+    for module, name in ((steps, "list_pages"), (fetching, "fetch_states")):
+        monkeypatch.setattr(module, name, watch(vars(module)[name]))
     assert get_end(run()) == ("succeeded", "")
     assert len(waits) >= 5
     assert not any(waits)
@@ -140,16 +140,16 @@ def test_wait_is_waited_and_shows_that_the_run_is_alive(polar: FakePolar, monkey
 def test_states_are_saved_now_and_then_while_a_page_lasts(
     polar: FakePolar, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polar_sync.sync.steps._SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("polar_sync.sync.fetching._SAVE_SECONDS", 0.0)
     saved: list[int] = []
-    commit = sync.steps.commit_page  # type: ignore[attr-defined]
+    commit = vars(fetching)["commit_page"]
 
     def watch(*args: Any, **kwargs: Any) -> Any:
         opened = commit(*args, **kwargs)
         saved.append(SyncRun.objects.get().listed)
         return opened
 
-    monkeypatch.setattr("polar_sync.sync.steps.commit_page", watch)
+    monkeypatch.setattr("polar_sync.sync.fetching.commit_page", watch)
     polar.generate_customers(10)
     ended = run()
     assert get_end(ended) == ("succeeded", "")

@@ -16,7 +16,7 @@ from polar_sync.sync import finish_run
 from polar_sync.sync.leases import (
     LeaseKeeper,
     LeaseLostError,
-    claim_page,
+    claim_pages,
     count_idle_workers,
     count_live_leases,
     filter_abandoned,
@@ -44,8 +44,7 @@ def begun() -> SyncRun:
 
 
 def claim(begun: SyncRun) -> SyncPage:
-    page = claim_page(begun.pk)
-    assert page is not None
+    [page] = claim_pages(begun.pk)
     return page
 
 
@@ -55,7 +54,7 @@ def expire(page: SyncPage) -> None:
 
 def test_pages_are_claimed_in_order_and_each_once(begun: SyncRun) -> None:
     assert [claim(begun).number for _ in range(3)] == [1, 2, 3]
-    assert claim_page(begun.pk) is None
+    assert claim_pages(begun.pk) == []
     assert count_live_leases(begun.pk) == 3
 
 
@@ -93,7 +92,7 @@ def test_done_page_cannot_be_finished_again(begun: SyncRun) -> None:
 def test_pages_of_a_run_that_has_ended_are_neither_claimed_nor_finished(begun: SyncRun) -> None:
     page = claim(begun)
     finish_run(begun.pk, SyncRun.Status.FAILED)
-    assert claim_page(begun.pk) is None
+    assert claim_pages(begun.pk) == []
     with pytest.raises(LeaseLostError):
         finish_page(page)
     with pytest.raises(LeaseLostError):
@@ -118,7 +117,7 @@ def test_keeper_renews_after_a_third_of_the_lease(begun: SyncRun, monkeypatch: p
     now = [1000.0]
     monkeypatch.setattr("polar_sync.sync.leases.time.monotonic", lambda: now[0])
     page = claim(begun)
-    keeper = LeaseKeeper(page)
+    keeper = LeaseKeeper([page])
     soon = timezone.now() + timedelta(seconds=5)
     SyncPage.objects.filter(pk=page.pk).update(leased_until=soon)
     now[0] += 19
@@ -186,9 +185,7 @@ def test_of_many_workers_each_claims_another_page(begun: SyncRun) -> None:
     def work() -> None:
         try:
             barrier.wait(timeout=10)
-            page = claim_page(begun.pk)
-            if page is not None:
-                claimed.append(page.number)
+            claimed.extend(page.number for page in claim_pages(begun.pk))
         finally:
             connection.close()
 

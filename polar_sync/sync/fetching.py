@@ -1,0 +1,73 @@
+"""The states of a claim's customers: fetched, and committed page by page as they arrive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from django.db import DatabaseError
+
+from polar_sync.models import SyncPage, SyncRun
+from polar_sync.sync.catalogue import read_catalogue
+from polar_sync.sync.commits import commit_page
+from polar_sync.sync.connections import Connection
+from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, fetch_states
+from polar_sync.sync.leases import LeaseKeeper, LeaseLostError
+from polar_sync.sync.sources import PER_CUSTOMER, must_fall_back, note_fields, open_source
+
+_SAVE_SECONDS = 10.0
+
+
+def fetch_and_commit(run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:
+    """Get the states and commit them, now and then what there is so far; returns how many pages that opened.
+
+    At ten requests a minute a page takes ten minutes; neither Ctrl-C nor a killed process loses all of it. A page each
+    transaction: its customers stay locked until it ends.
+    """
+    pending = [each for each in gathered if each.is_listed]
+    opened, saved_at = 0, time.monotonic()
+    try:
+        for _ in _fetch_states(run, tuple(pending), connection, keeper):
+            if time.monotonic() - saved_at >= _SAVE_SECONDS:
+                opened += _commit(run, pending, connection, keeper)
+                saved_at = time.monotonic()
+    except LeaseLostError:
+        raise
+    except BaseException:
+        with suppress(LeaseLostError, DatabaseError):  # what interrupted the work is what the caller is to hear of
+            _commit(run, pending, connection, keeper)
+        raise
+    return opened + _commit(run, pending, connection, keeper)
+
+
+def _fetch_states(
+    run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper
+) -> Iterator[None]:
+    """From the source that the run has; from the next one where that turns out to be closed to the token."""
+    source = open_source(run, connection)
+    first = gathered[0].page if gathered else None
+    if first is None:
+        return
+    if first.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
+        source = connection.per_customer
+    if run.source == PER_CUSTOMER and first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST:
+        read_catalogue(connection, on_tick=keeper.tick)
+    yield from fetch_states(gathered, source, on_tick=keeper.tick)
+    obstacle = next((each.obstacle for each in gathered if each.obstacle is not None), None)
+    if must_fall_back(run, obstacle):
+        for each in gathered:
+            each.obstacle = None
+        yield from fetch_states(gathered, open_source(run, connection), on_tick=keeper.tick)
+    note_fields(run, source)
+
+
+def _commit(run: SyncRun, pending: list[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:
+    opened = 0
+    for each in list(pending):
+        opened += commit_page(run, each.page, each, catalogue=connection.catalogue.take())
+        each.drop_arrived()
+        if each.is_complete:
+            keeper.drop(each.page)
+            pending.remove(each)
+    return opened
