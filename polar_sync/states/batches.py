@@ -7,7 +7,7 @@ customers fit is learned from the answers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -18,8 +18,12 @@ from polar_sync.client import ListPage
 from polar_sync.payloads.values import read_uuid
 
 PAGE_SIZE = 100
-_FILL = 0.9
-"""The share of a page that a batch is meant to fill, so that few overflow."""
+_FILL = 0.8
+"""The share of a page that a batch is meant to fill, so that few overflow: customers differ in what they have."""
+_SIZED_FILL = 0.98
+"""The same for customers of whom it is known what they last had."""
+_SPLIT_FILL = 0.9
+"""The same for the parts of a batch that did not fit."""
 _WEIGHT = 0.3
 """How much the newest answer about a page of customers counts in what is expected of the next."""
 
@@ -38,11 +42,18 @@ class Density:
         with self._lock:
             self._rows = now if self._rows is None else self._rows * (1 - weight) + now * weight
 
-    def split(self, ids: Sequence[UUID]) -> list[Sequence[UUID]]:
-        """Even batches, as many as are needed for each answer to fit a page."""
-        expected = (self._rows or 0) * len(ids)
-        count = max(1, -(-len(ids) // PAGE_SIZE), -int(-expected // (PAGE_SIZE * _FILL)))
-        return cut(ids, min(count, len(ids)))
+    def split(self, ids: Sequence[UUID], *, sizes: Mapping[UUID, int]) -> list[Sequence[UUID]]:
+        """Batches of as many customers as are expected to fit a page; `sizes` says what some of them last had."""
+        unknown = (self._rows or 0.0) / _FILL
+        batches: list[Sequence[UUID]] = []
+        start, room = 0, float(PAGE_SIZE)
+        for number, key in enumerate(ids):
+            rows = sizes[key] / _SIZED_FILL if key in sizes else unknown
+            if number > start and (rows > room or number - start == PAGE_SIZE):
+                batches.append(ids[start:number])
+                start, room = number, float(PAGE_SIZE)
+            room -= rows
+        return [*batches, ids[start:]] if ids else []
 
 
 def cut(ids: Sequence[UUID], count: int) -> list[Sequence[UUID]]:
@@ -62,7 +73,7 @@ class Batch:
 
     def count_parts(self) -> int:
         """Into how many batches its customers are to be divided, so that each answer fits a page."""
-        return max(2, -int(-self.total // (PAGE_SIZE * _FILL)))
+        return max(2, -int(-self.total // (PAGE_SIZE * _SPLIT_FILL)))
 
 
 def ask(list_items: Callable[..., ListPage], ids: Sequence[UUID], *, density: Density) -> Batch:

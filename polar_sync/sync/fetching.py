@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 from django.db import DatabaseError
 
@@ -45,7 +46,7 @@ def _fetch_states(
     run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper
 ) -> Iterator[None]:
     """From the source that the run has; from the next one where that turns out to be closed to the token."""
-    source = open_source(run, connection)
+    source = open_source(run, connection, _get_missing(gathered))
     first = gathered[0].page if gathered else None
     if first is None:
         return
@@ -58,8 +59,12 @@ def _fetch_states(
     if must_fall_back(run, obstacle):
         for each in gathered:
             each.obstacle = None
-        yield from fetch_states(gathered, open_source(run, connection), on_tick=keeper.tick)
+        yield from fetch_states(gathered, open_source(run, connection, _get_missing(gathered)), on_tick=keeper.tick)
     note_fields(run, source)
+
+
+def _get_missing(gathered: Sequence[Gathered]) -> set[UUID]:
+    return {key for each in gathered for key in each.missing}
 
 
 def _commit(run: SyncRun, pending: list[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:

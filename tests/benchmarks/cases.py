@@ -6,15 +6,17 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import requests
 from django.db import connection
 from django.test import override_settings
 
 from polar_sync import sync
+from polar_sync.client.answers import Answer, Call
+from polar_sync.client.transport import Transport
 from polar_sync.conf import settings
 from polar_sync.models import Customer, SyncRun
-from polar_sync.states.batches import PAGE_SIZE, Density
 from tests.benchmarks.naive import mirror_naively
 
 Work = Callable[[], tuple[int, int]]
@@ -31,7 +33,7 @@ def make(case: str, *, url: str, token: str) -> Work:
         return functools.partial(_mirror, url=url, token=token, source=source)
     if case == "floor_inserts":
         return _prepare_inserts(url, token)
-    return functools.partial(_ask_only, url=url, token=token, is_batched=case == "floor_batched_requests")
+    return _prepare_requests(url, token, "batched" if case == "floor_batched_requests" else "per_customer")
 
 
 def _mirror(*, url: str, token: str, source: str) -> tuple[int, int]:
@@ -46,48 +48,34 @@ def _mirror(*, url: str, token: str, source: str) -> tuple[int, int]:
     return run.listed, run.requests
 
 
-def _ask_only(*, url: str, token: str, is_batched: bool) -> tuple[int, int]:
-    """The same requests with the same concurrency, decoded and thrown away."""
+def _prepare_requests(url: str, token: str, source: str) -> Work:
+    """The floor of the requests: those that a run has just made, answered, decoded and thrown away."""
+    asked: list[Call] = []
+    send = Transport.send
+
+    def watch(transport: Transport, call: Call) -> Answer:
+        asked.append(call)
+        return send(transport, call)
+
+    with mock.patch.object(Transport, "send", watch):
+        number, _ = _mirror(url=url, token=token, source=source)
+    return functools.partial(_ask_only, asked, number, url=url, token=token)
+
+
+def _ask_only(calls: list[Call], number: int, *, url: str, token: str) -> tuple[int, int]:
+    """With the concurrency that a run has."""
     sessions = [_open_session(token) for _ in range(CONCURRENCY)]
-    free = list(sessions)
 
-    def get(path: str, query: Any = ()) -> Any:
-        session = free.pop()
+    def get(call: Call) -> None:
+        session = sessions.pop()
         try:
-            return session.get(f"{url}{path}", params=list(query)).json()
+            session.get(f"{url}{call.path}", params=list(call.query)).json()
         finally:
-            free.append(session)
+            sessions.append(session)
 
-    number = asked = page = 0
-    density = {kind: Density() for kind in _LISTS}
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        while True:
-            page += 1
-            items = get("/v1/customers/", [("page", page), ("limit", PAGE_SIZE), ("sorting", "created_at")])["items"]
-            asked += 1
-            if not items:
-                return number, asked - 1
-            number += len(items)
-            ids = [item["id"] for item in items]
-            if is_batched:
-                calls = [
-                    (path, [*fixed, ("limit", PAGE_SIZE), *(("customer_id", each) for each in some)], kind, len(some))
-                    for kind, (path, fixed) in _LISTS.items()
-                    for some in density[kind].split(ids)
-                ]
-                for (_, _, kind, some), answer in zip(calls, pool.map(lambda call: get(*call[:2]), calls), strict=True):
-                    density[kind].note(customers=some, rows=answer["pagination"]["total_count"])
-                asked += len(calls)
-            else:
-                list(pool.map(lambda each: get(f"/v1/customers/{each}/state"), ids))
-                asked += len(ids)
-
-
-_LISTS: dict[str, tuple[str, list[tuple[str, Any]]]] = {
-    "subscriptions": ("/v1/subscriptions/", [("status", each) for each in ("active", "trialing", "past_due")]),
-    "grants": ("/v1/benefit-grants/", [("is_granted", "true")]),
-    "meters": ("/v1/customer-meters/", []),
-}
+        list(pool.map(get, calls))
+    return number, len(calls)
 
 
 def _open_session(token: str) -> requests.Session:
