@@ -10,16 +10,11 @@ from typing import Any, NoReturn
 def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text in UTF-8; anything else raises ValueError with a reason safe to show.
 
-    Refused beyond bad syntax: NaN and infinities, also as numbers too large for a float; one key twice in an object;
-    integers and nesting beyond what Python reads. Escaped NULs and lone surrogates are legal text.
+    Refused beyond bad syntax: NaN and infinities, also as numbers too large for a float; integers and nesting beyond
+    what Python reads. Escaped NULs and lone surrogates are legal text; of one key twice in an object the last holds.
     """
     try:
-        return json.loads(
-            body.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_parse_float,
-            object_pairs_hook=_build_object,
-        )
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_parse_float)
     except json.JSONDecodeError as error:
         # Not its text as it stands: `error.doc` holds the whole body.
         reason = f"no valid JSON ({error.msg} at character {error.pos} of {len(error.doc)})"
@@ -40,11 +35,4 @@ def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("JSON with a number too large to keep")
-    return value
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("JSON with one key twice in an object")
     return value

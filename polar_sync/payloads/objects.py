@@ -6,9 +6,9 @@ https://polar.sh/docs/api-reference/customers/state
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from polar_sync.exceptions import PayloadError
@@ -21,8 +21,7 @@ CUSTOMER_KEYS = frozenset({"id", "organization_id", *CUSTOMER.columns})
 _CHILD_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
 
 
-@dataclass(frozen=True, slots=True)
-class ChildPayload:
+class ChildPayload(NamedTuple):
     """One child of a customer: `parent_id` is the subscription's for a subscription meter, else the customer's.
 
     `is_in_state` is False for what lists show beside a state, such as a past due subscription.
@@ -46,7 +45,6 @@ class CustomerPayload:
     payload: str
     extra: str
     created_at: datetime | None
-    newest_at: datetime | None
     is_deleted: bool
 
 
@@ -59,7 +57,6 @@ class StatePayload:
     subscription_meters: Mapping[UUID, ChildPayload]
     grants: Mapping[UUID, ChildPayload]
     meters: Mapping[UUID, ChildPayload]
-    newest_at: datetime | None
 
 
 def read_id(value: Any, *, what: str) -> UUID:
@@ -79,27 +76,31 @@ def _describe(value: Any) -> str:
 def read_customer(value: Any) -> CustomerPayload:
     """Read one item of a list, or the answer to get, create or update."""
     identifier = read_id(value, what="customer")
-    own = {key: item for key, item in value.items() if key in CUSTOMER_KEYS}
-    extra = {key: item for key, item in value.items() if key not in CUSTOMER_KEYS}
     return CustomerPayload(
         id=identifier,
         organization_id=values.read_uuid(value.get("organization_id")),
-        payload=dump_canonical(own),
-        extra=dump_canonical(extra) if extra else "",
+        payload=dump_canonical({key: item for key, item in value.items() if key in CUSTOMER_KEYS}),
+        extra=_dump_extra(value),
         created_at=values.read_timestamp(value.get("created_at")),
-        newest_at=_newest([value]),
         is_deleted=values.read_timestamp(value.get("deleted_at")) is not None,
     )
 
 
-def read_state(value: Any, *, beside: Sequence[Any] = ()) -> StatePayload:
+def _dump_extra(value: Mapping[str, Any]) -> str:
+    extra = {key: item for key, item in value.items() if key not in CUSTOMER_KEYS}
+    return dump_canonical(extra) if extra else ""
+
+
+def read_state(value: Any, *, beside: Sequence[Any] = (), own: CustomerPayload | None = None) -> StatePayload:
     """Read the answer of the state operations, and subscriptions `beside` it. Raises `PayloadError`.
 
-    Of two children with one id the later modified one is kept. Where that does not tell, their text does and not
-    their place: the order of the arrays carries no meaning and differs between calls.
+    `own` is the customer where it has been read already, all but what only its state has. Of two children with one id
+    the later modified one is kept. Where that does not tell, their text does and not their place: the order of the
+    arrays carries no meaning and differs between calls.
     """
     read_id(value, what="state")
-    customer = read_customer({key: item for key, item in value.items() if key not in _CHILD_ARRAYS})
+    fields = {key: item for key, item in value.items() if key not in _CHILD_ARRAYS}
+    customer = read_customer(fields) if own is None else replace(own, extra=_dump_extra(fields))
     subscriptions = _read_array(value, "active_subscriptions", what=SUBSCRIPTION.name)
     grants = _read_array(value, "granted_benefits", what=GRANT.name)
     meters = _read_array(value, "active_meters", what=METER.name)
@@ -107,8 +108,6 @@ def read_state(value: Any, *, beside: Sequence[Any] = ()) -> StatePayload:
     subscriptions = {**others, **subscriptions}
     outside = others.keys() - {read_id(item, what=SUBSCRIPTION.name) for item in value["active_subscriptions"]}
     subscription_meters = _read_all_subscription_meters(subscriptions)
-    objects = [*subscriptions.values(), *grants.values(), *meters.values()]
-    objects += [meter for _, meter in subscription_meters.values()]
     return StatePayload(
         customer=customer,
         subscriptions={
@@ -121,7 +120,6 @@ def read_state(value: Any, *, beside: Sequence[Any] = ()) -> StatePayload:
         },
         grants=_keep(customer.id, grants),
         meters=_keep(customer.id, meters),
-        newest_at=_newest([value, *objects]),
     )
 
 
@@ -163,16 +161,13 @@ def _read_array(value: dict[str, Any], key: str, *, what: str) -> dict[UUID, dic
 
 
 def _rank(item: dict[str, Any]) -> tuple[datetime, str]:
-    return _newest([item]) or datetime.min.replace(tzinfo=UTC), dump_canonical(item)
+    return values.read_newest(item) or datetime.min.replace(tzinfo=UTC), dump_canonical(item)
 
 
-def _newest(objects: list[dict[str, Any]]) -> datetime | None:
-    return max(_iterate_changes(objects), default=None)
-
-
-def _iterate_changes(objects: list[dict[str, Any]]) -> Iterator[datetime]:
-    for item in objects:
-        for key in ("created_at", "modified_at"):
-            instant = values.read_timestamp(item.get(key))
-            if instant is not None:
-                yield instant
+def iterate_objects(state: Mapping[str, Any]) -> Iterator[Any]:
+    """A state's customer and all of its children."""
+    yield state
+    for name in _CHILD_ARRAYS:
+        for child in state[name]:
+            yield child
+            yield from child["meters"] if isinstance(child.get("meters"), list) else ()

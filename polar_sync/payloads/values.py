@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -14,16 +16,23 @@ MAX_KEY_LENGTH = 512
 """Characters of an indexed text column: four bytes each stay below PostgreSQL's limit of 2,704 for an index row."""
 _TRUSTED_LEAD = timedelta(days=1)
 """A modification this much later than the answer that tells of it is hostile or broken, and is not believed."""
+_MARGIN_DAYS = 3
 _MAX_DEPTH = 64
 _MAX_INTEGER = 2**63 - 1
 _MAX_JSON_INTEGER = 10**1000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UUID_LENGTH = 36
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def read_uuid(value: Any) -> UUID | None:
     """Only the form that Polar writes; `uuid.UUID` alone would take braces and `urn:` too."""
-    return UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else None
+    return _parse_uuid(value) if isinstance(value, str) and len(value) == _UUID_LENGTH else None
+
+
+@lru_cache(maxsize=16_384)  # the ids of a claim of the list: each is looked at several times on its way
+def _parse_uuid(text: str) -> UUID | None:
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def clean_text(value: str) -> str:
@@ -95,11 +104,26 @@ def read_timestamp(value: Any) -> datetime | None:
         return None
 
 
-def bound_time(as_of: datetime, newest: datetime | None) -> datetime:
-    """The later of an answer's time and the newest change in it: a bound that holds though a `Date` header is off."""
-    if newest is None or newest <= as_of or newest - as_of > _TRUSTED_LEAD:
-        return as_of
-    return newest
+def bound_time(as_of: datetime, objects: Iterable[Any]) -> datetime:
+    """The later of an answer's time and the newest change of what it shows: holds though a `Date` header is off."""
+    # Nearly all changes are older by far. Their texts begin with the year, so that comparing these is enough.
+    earliest = date.fromordinal(max(as_of.toordinal() - _MARGIN_DAYS, 1)).isoformat()
+    newest = max((time for each in objects for time in _iterate_changes(each, since=earliest)), default=as_of)
+    return newest if as_of < newest <= as_of + _TRUSTED_LEAD else as_of
+
+
+def read_newest(value: Any) -> datetime | None:
+    """When an object was created or last modified, whichever is later."""
+    return max(_iterate_changes(value, since=""), default=None)
+
+
+def _iterate_changes(value: Any, *, since: str) -> Iterable[datetime]:
+    if isinstance(value, dict):
+        for name in ("created_at", "modified_at"):
+            text = value.get(name)
+            instant = read_timestamp(text) if isinstance(text, str) and text[:10] >= since else None
+            if instant is not None:
+                yield instant
 
 
 def read_json(value: Any) -> Any:

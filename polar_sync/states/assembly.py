@@ -56,23 +56,37 @@ def assemble(item: Mapping[str, Any], parts: Parts, fields: StateFields) -> dict
     }
 
 
-def build_subscription(item: Mapping[str, Any], fields: StateFields) -> dict[str, Any]:
+def build_subscription(item: dict[str, Any], fields: StateFields) -> dict[str, Any]:
     """A subscription as a state shows it."""
     subscription = _pick(item, fields.get(known.SUBSCRIPTION))
     meters = subscription.get("meters")
-    if isinstance(meters, list):
-        names = fields.get(known.SUBSCRIPTION_METER)
-        subscription["meters"] = [_pick(meter, names) if isinstance(meter, dict) else meter for meter in meters]
-    return subscription
+    if not isinstance(meters, list):
+        return subscription
+    names = fields.get(known.SUBSCRIPTION_METER)
+    return {**subscription, "meters": [_pick(each, names) if isinstance(each, dict) else each for each in meters]}
 
 
-def flatten_grant(item: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_grant(item: dict[str, Any]) -> dict[str, Any]:
     """A grant with the two fields that a state takes from its benefit."""
     benefit = item.get("benefit")
     if not isinstance(benefit, dict):
-        return dict(item)
+        return item
     taken = {"benefit_type": "type", "benefit_metadata": "metadata"}
     return {**item, **{name: benefit[source] for name, source in taken.items() if source in benefit}}
+
+
+def shrink(kind: str, item: dict[str, Any], fields: StateFields) -> dict[str, Any]:
+    """What is needed of an item of the list `kind`: once a state has shown its fields only these, else all of it.
+
+    Most of an item is the same product, benefit or customer over and over.
+    """
+    learned = fields.learned
+    if kind == "subscriptions":
+        is_known = known.SUBSCRIPTION in learned and (known.SUBSCRIPTION_METER in learned or not item.get("meters"))
+        return build_subscription(item, fields) if is_known else item
+    if kind == "grants":
+        return _pick(flatten_grant(item), learned[known.GRANT]) if known.GRANT in learned else item
+    return _pick(item, learned[known.METER]) if known.METER in learned else item
 
 
 def learn(fields: StateFields, state: Mapping[str, Any], item: Mapping[str, Any], parts: Parts) -> None:
@@ -98,5 +112,5 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _pick(item: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if key in names}
+def _pick(item: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return item if item.keys() <= names else {key: value for key, value in item.items() if key in names}

@@ -54,6 +54,7 @@ class BatchedSource:
             self.executor,
             parts=self.leftovers.take(listed),
             densities=self.densities,
+            fields=self.fields,
             catalogue=self.catalogue,
             sizes=self.sizes,
         )
@@ -71,8 +72,8 @@ class BatchedSource:
         self, work: Inquiry, customers: Listed, listed: Mapping[UUID, Mapping[str, Any]], *, on_tick: Callable[[], None]
     ) -> Iterator[StateAnswer]:
         samples = self._choose_samples(work)
-        alone: dict[UUID, None] = dict.fromkeys(samples)
-        alone |= {key: None for key in customers if key not in listed or key in work.alone}
+        doubtful = work.get_doubtful()
+        alone = dict.fromkeys([*samples, *(key for key in customers if key not in listed or key in doubtful)])
         unlearned = work.obstacle if samples else None
         if not work.is_stopped:
             for answer in self.per_customer.fetch(alone, on_tick=on_tick):

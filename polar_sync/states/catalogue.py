@@ -3,44 +3,68 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+Key = tuple[str, str]
+Entry = Mapping[str, Any]
 
 _PRODUCT, _BENEFIT, _METER = "product", "benefit", "meterdefinition"
 
 
 class Catalogue:
-    """Collects them, each once, whatever thread finds them."""
+    """Collects them, each once a run, whatever thread finds them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._run_id: int | None = None
+        self._found: dict[Key, Entry] = {}
+        self._kept: dict[Key, Entry] = {}
+
+    def keep_for(self, run_id: int) -> Catalogue:
+        """Forget what is known to be kept where that was in another run. Returns itself."""
+        with self._lock:
+            if run_id != self._run_id:
+                self._run_id, self._kept = run_id, {}
+        return self
 
     def add(self, kind: str, items: Iterable[Mapping[str, Any]]) -> None:
         """Take in what these items of the list `kind` show."""
-        for item in items:
-            if kind == "subscriptions":
-                self._add_one(_PRODUCT, item.get("product"))
-                meters = item.get("meters")
-                for meter in meters if isinstance(meters, list) else ():
-                    self._add_one(_METER, meter.get("meter") if isinstance(meter, dict) else None)
-            elif kind == "grants":
-                self._add_one(_BENEFIT, item.get("benefit"))
-            else:
-                self._add_one(_METER, item.get("meter"))
+        if kind == "subscriptions":
+            self._add(_iterate_products(items))
+        elif kind == "grants":
+            self._add((_BENEFIT, item.get("benefit")) for item in items)
+        else:
+            self._add((_METER, item.get("meter")) for item in items)
 
     def add_entries(self, model: str, entries: Iterable[Any]) -> None:
         """Take in the items of a catalogue's own list."""
-        for entry in entries:
-            self._add_one(model, entry)
+        self._add((model, entry) for entry in entries)
 
-    def take(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """What was found since this was last asked, by model name and id."""
+    def get_news(self) -> dict[Key, Entry]:
+        """What was found and is not known to be kept, by model name and id."""
         with self._lock:
-            found, self._found = self._found, {}
-        return found
+            return dict(self._found)
 
-    def _add_one(self, model: str, entry: Any) -> None:
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
-            with self._lock:
-                self._found[model, entry["id"]] = entry
+    def confirm(self, found: Mapping[Key, Entry]) -> None:
+        """These are kept: they need not be written again in this run unless they are shown otherwise."""
+        with self._lock:
+            self._kept |= found
+            self._found = {key: entry for key, entry in self._found.items() if found.get(key) is not entry}
+
+    def _add(self, entries: Iterable[tuple[str, Any]]) -> None:
+        shown = {
+            (model, entry["id"]): entry
+            for model, entry in entries
+            if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+        }
+        with self._lock:
+            self._found |= {key: entry for key, entry in shown.items() if self._kept.get(key) != entry}
+
+
+def _iterate_products(subscriptions: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for item in subscriptions:
+        yield _PRODUCT, item.get("product")
+        meters = item.get("meters")
+        for meter in meters if isinstance(meters, list) else ():
+            yield _METER, meter.get("meter") if isinstance(meter, dict) else None

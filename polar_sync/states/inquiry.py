@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from polar_sync.client import ListPage, PolarClient
 from polar_sync.exceptions import PolarSyncError
-from polar_sync.payloads.values import bound_time, read_timestamp
-from polar_sync.states.assembly import Parts
+from polar_sync.payloads.values import bound_time
+from polar_sync.states.assembly import Parts, shrink
 from polar_sync.states.batches import PAGE_SIZE, Batch, Density, ask, cut
 from polar_sync.states.catalogue import Catalogue
+from polar_sync.states.fields import StateFields
 from polar_sync.states.source import TICK_SECONDS, is_hopeless
 
 KINDS = ("subscriptions", "grants", "meters")
@@ -43,6 +44,7 @@ class Inquiry:
         *,
         parts: dict[UUID, Parts],
         densities: Densities,
+        fields: StateFields,
         catalogue: Catalogue,
         sizes: Sizes,
     ) -> None:
@@ -51,6 +53,7 @@ class Inquiry:
         self.obstacle: PolarSyncError | None = None
         self._executor = executor
         self._densities = densities
+        self._fields = fields
         self._catalogue = catalogue
         self._sizes = sizes
         self._splits = 0
@@ -66,8 +69,7 @@ class Inquiry:
         """Whether nothing that is asked from here on could succeed."""
         return self.obstacle is not None
 
-    @property
-    def alone(self) -> set[UUID]:
+    def get_doubtful(self) -> set[UUID]:
         """Customers of whom the lists cannot tell."""
         return {key for key, parts in self.parts.items() if parts.is_doubtful}
 
@@ -138,13 +140,7 @@ class Inquiry:
             self.errors.update(dict.fromkeys(ids, error))
 
     def _keep(self, kind: str, batch: Batch, items: Mapping[UUID, list[dict[str, Any]]]) -> None:
+        self._catalogue.add(kind, chain.from_iterable(items.values()))
         for key, some in items.items():
-            getattr(self.parts[key], kind).extend(some)
-            self.parts[key].as_of[kind] = _get_part_time(batch.as_of, some)
-            self._catalogue.add(kind, some)
-
-
-def _get_part_time(as_of: datetime, items: Sequence[Mapping[str, Any]]) -> datetime:
-    """The later of the answer's time and the newest change in it, as for a single answer."""
-    times = [read_timestamp(item.get(name)) for item in items for name in ("created_at", "modified_at")]
-    return bound_time(as_of, max((time for time in times if time is not None), default=None))
+            getattr(self.parts[key], kind).extend(shrink(kind, each, self._fields) for each in some)
+            self.parts[key].as_of[kind] = bound_time(batch.as_of, some)

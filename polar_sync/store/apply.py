@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,10 +15,10 @@ from polar_sync.models import Customer, Organization
 from polar_sync.signals import announce_changes
 from polar_sync.store import parents
 from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
-from polar_sync.store.children import KINDS, read_holders, read_owned
-from polar_sync.store.locking import RowsMovedError, insert_missing, lock_sightings, read_known
+from polar_sync.store.children import KINDS, Stored, read_holders, read_owned
+from polar_sync.store.locking import RowsMovedError, insert_missing, lock_sightings
 from polar_sync.store.observations import Children, Folded, Observation, fold, is_due
-from polar_sync.store.parents import CustomerWrite, Sighting
+from polar_sync.store.parents import CustomerRow, CustomerWrite, Sighting, build_customer
 from polar_sync.store.plans import Plan, plan_children, write_plan
 
 _MAX_ATTEMPTS = 10
@@ -49,14 +49,18 @@ def apply(
     folded = fold(observations)
     polar_id = _get_polar_id(organization, folded)
     using = router.db_for_write(Customer)
+    absent: frozenset[UUID] = frozenset()
+    others: frozenset[UUID] = frozenset()
     for _ in range(_MAX_ATTEMPTS):
         try:
             with transaction.atomic(using=using):
-                locked = _lock_and_plan(folded, organization_id=polar_id, using=using)
+                rows = [build_customer(key, folded[key], organization_id=polar_id) for key in absent]
+                insert_missing(rows, using=using)
+                locked = _lock_and_plan(folded, others=others, using=using)
                 result = _write(folded, locked, organization=organization, using=using, seen=(run_id, pass_number))
                 announce_changes(result.changes, organization=organization, using=using)
         except RowsMovedError as error:
-            reason = error
+            reason, absent, others = error, absent | error.absent, others | error.holders
         else:
             return result
     raise RuntimeError("Others kept changing the rows of this batch while they were being locked.") from reason
@@ -75,15 +79,15 @@ def _get_polar_id(organization: Organization, folded: Mapping[UUID, Folded]) -> 
     return organization.polar_id
 
 
-def _lock_and_plan(folded: Mapping[UUID, Folded], *, organization_id: UUID, using: str) -> _Locked:
-    """Lock the batch, and with it the present owners of its children, all in id order; then see what is to be done."""
-    known = read_known(folded, using=using)
-    insert_missing(folded.keys() - known, organization_id=organization_id, using=using)
-    owners = read_holders(_collect_ids(item.children for item in folded.values()), using=using)
-    before = lock_sightings({*folded, *owners}, using=using)
-    if folded.keys() - before.keys():
-        raise RowsMovedError("a customer was removed")
-    for owner in owners:  # one that was loaded from a dump without its observation was never observed
+def _lock_and_plan(folded: Mapping[UUID, Folded], *, others: Collection[UUID], using: str) -> _Locked:
+    """Lock the batch, and with it others who hold children that it tells of, all in id order; see what is to be done.
+
+    Nearly always all of it has rows and its children already, which nobody else holds: that is what is tried first.
+    """
+    before = lock_sightings({*folded, *others}, using=using)
+    if absent := folded.keys() - before.keys():
+        raise RowsMovedError("a customer has no row", absent=absent)
+    for owner in others:  # one that was loaded from a dump without its observation was never observed
         before.setdefault(owner, Sighting())
     after = {key: parents.merge_times(before[key], item) for key, item in folded.items()}
     states: dict[UUID, Children] = {}
@@ -92,14 +96,18 @@ def _lock_and_plan(folded: Mapping[UUID, Folded], *, organization_id: UUID, usin
         if item.children_at is not None and is_due(item.children_at, before[key].state_observed_at):
             states[key], times[key] = item.children, item.children_at
     stored = read_owned(before if states else (), using=using)
+    holders = read_holders(_collect_new_ids(states.values(), stored), using=using)
+    if holders := holders - before.keys():
+        raise RowsMovedError("a child is another customer's", holders=holders)
     return _Locked(before, after, plan_children(states, times=times, stored=stored, before=before))
 
 
-def _collect_ids(children: Iterable[Children]) -> dict[str, set[UUID]]:
+def _collect_new_ids(children: Iterable[Children], stored: Stored) -> dict[str, set[UUID]]:
     ids: dict[str, set[UUID]] = {kind.name: set() for kind in KINDS}
     for one in children:
         for kind in KINDS:
-            ids[kind.name].update(getattr(one, kind.array))
+            known = stored[kind.name]
+            ids[kind.name].update(key for key in getattr(one, kind.array) if key not in known)
     return ids
 
 
@@ -117,11 +125,13 @@ def _write(
         key: parents.merge_customer(rows[key], folded[key], before=locked.before[key], after=after)
         for key, after in locked.after.items()
     }
+    # Who was unknown has been inserted as they are.
+    known = {key for key, sighting in locked.before.items() if sighting.is_known}
     touched = {change.customer_id for change in locked.plan.changes}
     # Of one that is only known not to exist there is nothing to report.
     told = {key: write for key, write in writes.items() if locked.after[key].is_known}
     changes = [*_get_customer_changes(told, locked.before), *locked.plan.changes]
-    changed = [write.row for key, write in writes.items() if write.is_changed or key in touched]
+    changed = [write.row for key, write in writes.items() if write.is_changed or key in touched & known]
     now = timezone.now()
     parents.write_customers(changed, synced_at=now, using=using)
     if touched - writes.keys():  # customers outside the batch that lost a child to one of it
@@ -132,7 +142,7 @@ def _write(
     return ApplyResult(outcomes, tuple(changes), {key: locked.before[key] for key in told})
 
 
-def _check_rows(rows: Mapping[UUID, Customer], organization: Organization) -> None:
+def _check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) -> None:
     """An id is mirrored for one organization only; to any other, Polar says that there is no such customer."""
     for key, row in rows.items():
         if row.organization_id != organization.polar_id:
@@ -146,7 +156,7 @@ def _check_rows(rows: Mapping[UUID, Customer], organization: Organization) -> No
 def _mark(sightings: Mapping[UUID, Sighting], run_id: int | None, pass_number: int | None) -> Mapping[UUID, Sighting]:
     if run_id is None:
         return sightings
-    return {key: replace(item, seen_by_run=run_id, seen_in_pass=pass_number) for key, item in sightings.items()}
+    return {key: item._replace(seen_by_run=run_id, seen_in_pass=pass_number) for key, item in sightings.items()}
 
 
 def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]) -> Iterable[Change]:

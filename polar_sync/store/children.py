@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import DO_NOTHING, BooleanField, CharField, F, QuerySet, Value
+from django.db.models import DO_NOTHING, BooleanField, CharField, F, QuerySet, UUIDField, Value
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
@@ -51,8 +51,7 @@ _MAX_IDS = 5_000
 """Ids in one statement: SQLite builds allow 32,766 parameters, and four kinds share one."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChild:
+class StoredChild(NamedTuple):
     """A child's row as it stands."""
 
     id: UUID
@@ -76,14 +75,14 @@ def read_owned(customer_ids: Collection[UUID], *, using: str) -> Stored:
         .annotate(
             kind=Value(kind.name, output_field=CharField()),
             parent=F(kind.parent),
-            owner=F(kind.owner),
+            owner=F(kind.owner) if kind.owner != kind.parent else Value(None, output_field=UUIDField()),
             shown=F(kind.flag) if kind.flag else Value(value=True, output_field=BooleanField()),
         )
         .values_list("kind", "id", "parent", "owner", "payload", "shown")
         for kind in KINDS
     ]
     for name, pk, parent, owner, payload, shown in reduce(lambda one, other: one.union(other, all=True), queries):
-        stored[name][pk] = StoredChild(pk, parent, owner, payload, bool(shown))
+        stored[name][pk] = StoredChild(pk, parent, owner or parent, payload, bool(shown))
     return stored
 
 

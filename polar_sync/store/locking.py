@@ -9,37 +9,35 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from polar_sync.models import Customer, CustomerObservation
-from polar_sync.payloads import dump_canonical
-from polar_sync.store.parents import TIMES, Sighting
+from django.utils import timezone
+
+from polar_sync.models import CustomerObservation
+from polar_sync.store.parents import CustomerRow, Sighting, insert_customers
 
 
 class RowsMovedError(Exception):
-    """Since they were looked up, others removed a customer of the batch or brought in a child that it tells of.
+    """The rows that a batch stands on are not those that it began with; it is to be undone and begun anew.
 
-    All that was done for the batch is to be undone, and done anew.
+    `absent` are customers of the batch without a row, to be inserted first; `holders` are customers outside it, to be
+    locked with it, who hold a child that it tells of.
     """
 
+    def __init__(self, reason: str, *, absent: Iterable[UUID] = (), holders: Iterable[UUID] = ()) -> None:
+        super().__init__(reason)
+        self.absent = frozenset(absent)
+        self.holders = frozenset(holders)
 
-def read_known(ids: Iterable[UUID], *, using: str) -> set[UUID]:
-    """Those of these customers who have rows already, without a lock."""
-    rows = CustomerObservation.objects.using(using).filter(pk__in=list(ids))
-    return set(rows.values_list("pk", flat=True))
 
-
-def insert_missing(ids: Iterable[UUID], *, organization_id: UUID, using: str) -> None:
-    """Insert unknown customers bare, so that first sightings can be locked like any other.
+def insert_missing(rows: Iterable[CustomerRow], *, using: str) -> None:
+    """Insert unknown customers, so that first sightings can be locked like any other.
 
     So is one that is only known not to exist: were it forgotten, an older word about it would bring it to life.
     """
-    missing = sorted(ids)
+    missing = sorted(rows, key=lambda row: row.id)
     if not missing:
         return
-    rows = [
-        Customer(id=key, organization_id=organization_id, payload=dump_canonical({"id": str(key)})) for key in missing
-    ]
-    Customer.all_objects.using(using).bulk_create(rows, ignore_conflicts=True)
-    observations = [CustomerObservation(customer_id=key) for key in missing]
+    insert_customers(missing, synced_at=timezone.now(), using=using)
+    observations = [CustomerObservation(customer_id=row.id) for row in missing]
     CustomerObservation.objects.using(using).bulk_create(observations, ignore_conflicts=True)
 
 
@@ -50,6 +48,6 @@ def lock_sightings(ids: Collection[UUID], *, using: str) -> dict[UUID, Sighting]
         .select_for_update()
         .filter(pk__in=list(ids))
         .order_by("pk")
-        .values_list("pk", *TIMES)
+        .values_list("pk", *Sighting._fields)
     )
     return {pk: Sighting(*times) for pk, *times in rows}

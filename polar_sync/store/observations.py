@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from polar_sync.payloads import CustomerPayload, StatePayload, read_customer, read_state
-from polar_sync.payloads.objects import ChildPayload
+from polar_sync.payloads.objects import ChildPayload, iterate_objects
 from polar_sync.payloads.values import bound_time
 
 Unsure = Mapping[str, frozenset[str]]
@@ -38,21 +38,23 @@ class Observation:
 def observe_customer(data: Any, *, as_of: datetime) -> Observation:
     """From an item of a list, or the answer to get, create or update. Raises `PayloadError`."""
     customer = read_customer(data)
-    return Observation(customer.id, bound_time(as_of, customer.newest_at), customer=customer)
+    return Observation(customer.id, bound_time(as_of, [data]), customer=customer)
 
 
 def observe_state(data: Any, *, as_of: datetime) -> Observation:
     """From the answer of a state operation. Raises `PayloadError`."""
     state = read_state(data)
-    return Observation(state.customer.id, bound_time(as_of, state.newest_at), state=state)
+    return Observation(state.customer.id, bound_time(as_of, iterate_objects(data)), state=state)
 
 
-def observe_assembled(data: Any, *, as_of: datetime, beside: Sequence[Any], unsure: Unsure) -> Observation:
-    """From a state that was put together from lists. Raises `PayloadError`.
+def observe_assembled(
+    data: Any, *, listed: Observation, as_of: datetime, beside: Sequence[Any], unsure: Unsure
+) -> Observation:
+    """From a state that was put together from lists, that of the customers as it was `listed`. Raises `PayloadError`.
 
     `as_of` is the earliest of the lists' times, and is not moved by a later change that only one of them shows.
     """
-    state = read_state(data, beside=beside)
+    state = read_state(data, beside=beside, own=listed.customer)
     return Observation(state.customer.id, as_of, state=state, unsure=unsure)
 
 
@@ -73,10 +75,10 @@ class Origin(Enum):
 class Children:
     """All children of a customer at one time, by kind and id."""
 
-    subscriptions: dict[UUID, ChildPayload] = field(default_factory=dict)
-    subscription_meters: dict[UUID, ChildPayload] = field(default_factory=dict)
-    grants: dict[UUID, ChildPayload] = field(default_factory=dict)
-    meters: dict[UUID, ChildPayload] = field(default_factory=dict)
+    subscriptions: Mapping[UUID, ChildPayload] = field(default_factory=dict)
+    subscription_meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
+    grants: Mapping[UUID, ChildPayload] = field(default_factory=dict)
+    meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
     extra: str = ""
     origin: Origin = Origin.GONE
     unsure: Unsure = field(default_factory=dict)
@@ -98,8 +100,9 @@ class Folded:
     def add(self, observation: Observation) -> None:
         """Take one more observation in; of two with the same time the one added later holds."""
         if observation.state is not None:
-            self._set_own(observation.state.customer, observation.as_of)
-            self._set_children(_copy_children(observation.state, observation.unsure), observation.as_of)
+            if observation.unsure is None:  # else its customer is as the list told of it, which is a word of its own
+                self._set_own(observation.state.customer, observation.as_of)
+            self._set_children(_take_children(observation.state, observation.unsure), observation.as_of)
         elif observation.customer is not None:
             self._set_own(observation.customer, observation.as_of)
             if is_due(observation.as_of, self.extra_at):
@@ -135,12 +138,12 @@ def fold(observations: Iterable[Observation]) -> dict[UUID, Folded]:
     return dict(sorted(folded.items()))
 
 
-def _copy_children(state: StatePayload, unsure: Unsure | None) -> Children:
+def _take_children(state: StatePayload, unsure: Unsure | None) -> Children:
     return Children(
-        subscriptions=dict(state.subscriptions),
-        subscription_meters=dict(state.subscription_meters),
-        grants=dict(state.grants),
-        meters=dict(state.meters),
+        subscriptions=state.subscriptions,
+        subscription_meters=state.subscription_meters,
+        grants=state.grants,
+        meters=state.meters,
         extra=state.customer.extra,
         origin=Origin.STATE if unsure is None else Origin.LISTS,
         unsure=unsure or {},

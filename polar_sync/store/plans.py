@@ -6,7 +6,7 @@ A child belongs to the customer whose latest state holds it. It changes owner on
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -95,7 +95,7 @@ def _let_meters_follow(stored: Stored, subscriptions: Desired) -> None:
     meters = stored["subscriptionmeter"]
     for key, row in meters.items():
         if row.parent_id in subscriptions:
-            meters[key] = replace(row, owner_id=subscriptions[row.parent_id][0])
+            meters[key] = row._replace(owner_id=subscriptions[row.parent_id][0])
 
 
 def _compare(
@@ -128,7 +128,7 @@ def _compare(
 
 def _settle(kind: Kind, row: StoredChild, child: ChildPayload, children: Children) -> ChildPayload:
     payload = settle_payload(kind.name, row, child, children)
-    return child if payload is child.payload else replace(child, payload=payload)
+    return child if payload is child.payload else child._replace(payload=payload)
 
 
 def _is_same(kind: Kind, row: StoredChild, child: ChildPayload) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from uuid import UUID
 
 from django.db import router, transaction
@@ -15,7 +14,7 @@ from polar_sync.conf import settings
 from polar_sync.models import Customer, SyncRun
 from polar_sync.payloads import dump_canonical, load_canonical
 from polar_sync.store.locking import lock_sightings
-from polar_sync.store.parents import Sighting, write_customers, write_sightings
+from polar_sync.store.parents import CustomerRow, Sighting, read_customers, write_customers, write_sightings
 
 Sightings = Mapping[UUID, Sighting]
 
@@ -42,7 +41,7 @@ def prune_customers() -> tuple[str, int]:
     return action, 0
 
 
-def _in_batches(customers: QuerySet[Customer], work: Callable[[list[Customer], Sightings, str], None]) -> int:
+def _in_batches(customers: QuerySet[Customer], work: Callable[[list[CustomerRow], Sightings, str], None]) -> int:
     """Small transactions, so that a run is never kept waiting for long, each under the locks that the store takes."""
     using = router.db_for_write(Customer)
     customers = customers.using(using)
@@ -53,23 +52,24 @@ def _in_batches(customers: QuerySet[Customer], work: Callable[[list[Customer], S
             if not ids:
                 return done
             sightings = lock_sightings(ids, using=using)
-            rows = list(customers.filter(pk__in=ids))
+            due = customers.filter(pk__in=ids).values_list("pk", flat=True)
+            rows = list(read_customers(due, using=using).values())
             work(rows, sightings, using)
             done += len(rows)
 
 
-def _delete(rows: list[Customer], _: Sightings, using: str) -> None:
-    Customer.all_objects.using(using).filter(pk__in=[row.pk for row in rows]).delete()
+def _delete(rows: list[CustomerRow], _: Sightings, using: str) -> None:
+    Customer.all_objects.using(using).filter(pk__in=[row.id for row in rows]).delete()
 
 
-def _scrub(rows: list[Customer], sightings: Sightings, using: str) -> None:
+def _scrub(rows: list[CustomerRow], sightings: Sightings, using: str) -> None:
     for row in rows:
         data = load_canonical(row.payload)
         kept = {name: data[name] for name in _IMPERSONAL if name in data}
         row.payload, row.extra, row.state_extra = dump_canonical(kept), "", ""
     now = timezone.now()
     write_customers(rows, synced_at=now, scrubbed_at=now, using=using)
-    scrubbed = {row.pk: _forget_before_absence(sightings[row.pk]) for row in rows if row.pk in sightings}
+    scrubbed = {row.id: _forget_before_absence(sightings[row.id]) for row in rows if row.id in sightings}
     write_sightings(scrubbed, using=using)
 
 
@@ -77,4 +77,4 @@ def _forget_before_absence(sighting: Sighting) -> Sighting:
     """What was said before Polar knew the customer no more, and is heard only now, must not bring the person back."""
     if sighting.absent_at is None:
         return sighting
-    return replace(sighting, observed_at=sighting.absent_at, extra_observed_at=sighting.absent_at)
+    return sighting._replace(observed_at=sighting.absent_at, extra_observed_at=sighting.absent_at)

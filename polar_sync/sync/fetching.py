@@ -46,6 +46,7 @@ def _fetch_states(
     run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper
 ) -> Iterator[None]:
     """From the source that the run has; from the next one where that turns out to be closed to the token."""
+    connection.catalogue.keep_for(run.pk)
     source = open_source(run, connection, _get_missing(gathered))
     first = gathered[0].page if gathered else None
     if first is None:
@@ -70,7 +71,9 @@ def _get_missing(gathered: Sequence[Gathered]) -> set[UUID]:
 def _commit(run: SyncRun, pending: list[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:
     opened = 0
     for each in list(pending):
-        opened += commit_page(run, each.page, each, catalogue=connection.catalogue.take())
+        found = connection.catalogue.get_news()
+        opened += commit_page(run, each.page, each, catalogue=found)
+        connection.catalogue.confirm(found)
         each.drop_arrived()
         if each.is_complete:
             keeper.drop(each.page)

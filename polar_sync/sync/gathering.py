@@ -90,7 +90,7 @@ def _take(gathered: Gathered, answer: StateAnswer) -> None:
 def _take_state(gathered: Gathered, answer: StateAnswer, as_of: datetime) -> None:
     gathered.missing.discard(answer.id)
     try:
-        observation = _observe(answer, as_of)
+        observation = _observe(gathered, answer, as_of)
     except PayloadError as error:
         gathered.failures[str(answer.id)] = error.reason
         return
@@ -100,10 +100,11 @@ def _take_state(gathered: Gathered, answer: StateAnswer, as_of: datetime) -> Non
         gathered.failures[str(answer.id)] = f"Polar answered with the state of another customer, {observation.id}"
 
 
-def _observe(answer: StateAnswer, as_of: datetime) -> Observation:
+def _observe(gathered: Gathered, answer: StateAnswer, as_of: datetime) -> Observation:
     if answer.unsure is None:
         return observe_state(answer.state, as_of=as_of)
-    return observe_assembled(answer.state, as_of=as_of, beside=answer.beside, unsure=answer.unsure)
+    listed = gathered.observations[answer.id][-1]
+    return observe_assembled(answer.state, listed=listed, as_of=as_of, beside=answer.beside, unsure=answer.unsure)
 
 
 def _take_error(gathered: Gathered, key: UUID, error: PolarSyncError, *, listed_at: datetime | None) -> None:

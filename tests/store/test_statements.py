@@ -111,7 +111,7 @@ def test_unchanged_page_writes_the_observation_times_only(organization: Organiza
     statements = capture(lambda: apply_states(organization, *build_states(number), as_of=at(1)))
     [write] = get_writes(statements)
     assert write.startswith('INSERT INTO "polar_sync_customerobservation"')
-    assert len(statements) == 8
+    assert len(statements) == 6
 
 
 def test_page_that_was_listed_only_reads_no_children(organization: Organization) -> None:
