@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 from unittest import mock
 
@@ -12,11 +15,10 @@ import requests
 from django.db import connection
 from django.test import override_settings
 
-from polar_sync import sync
 from polar_sync.client.answers import Answer, Call
 from polar_sync.client.transport import Transport
-from polar_sync.conf import settings
-from polar_sync.models import Customer, SyncRun
+from polar_sync.management.commands.polar_sync import Command
+from polar_sync.models import Customer
 from tests.benchmarks.naive import mirror_naively
 
 Work = Callable[[], tuple[int, int]]
@@ -37,15 +39,13 @@ def make(case: str, *, url: str, token: str) -> Work:
 
 
 def _mirror(*, url: str, token: str, source: str) -> tuple[int, int]:
+    """What `manage.py polar_sync` does, as it does it."""
     organization = {"ACCESS_TOKEN": token, "SERVER": url, "REQUESTS_PER_MINUTE": UNLIMITED}
     configured = {"ORGANIZATIONS": {"default": organization}, "CONCURRENCY": CONCURRENCY, "STATE_SOURCE": source}
-    with override_settings(POLAR_SYNC=configured):
-        known = settings.get_organization("default")
-        with sync.connect(known) as connected:
-            run = sync.work_in_foreground(sync.begin_run(known), connected)
-    if run.status != SyncRun.Status.SUCCEEDED:
-        raise RuntimeError(f"{run.status} {run.reason} {run.detail}")
-    return run.listed, run.requests
+    with override_settings(POLAR_SYNC=configured), redirect_stdout(StringIO()) as output:
+        Command().run_from_argv(["manage.py", "polar_sync", "--json"])
+    run = json.loads(output.getvalue())
+    return run["listed"], run["requests"]
 
 
 def _prepare_requests(url: str, token: str, source: str) -> Work:

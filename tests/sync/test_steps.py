@@ -264,9 +264,9 @@ def test_failure_is_not_asked_again_nor_counted_twice_when_the_page_is(polar: Fa
 def test_budget_of_ten_a_minute_is_kept_and_the_run_succeeds(
     polar: FakePolar, run: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute lasts a tenth of a second here, on both sides."""
-    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.1)
-    monkeypatch.setattr("polar_sync.testing.journal.WINDOW", timedelta(seconds=0.09))
+    """A minute lasts a fraction of a second here, on both sides."""
+    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.4)
+    monkeypatch.setattr("polar_sync.testing.journal.WINDOW", timedelta(seconds=0.2))
     change_organization(settings, REQUESTS_PER_MINUTE=10)
     polar.generate_customers(25)
     polar.rate_limit = 10
