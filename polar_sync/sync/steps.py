@@ -104,6 +104,7 @@ def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keepe
     obstacles = [each.obstacle for each in gathered if each.obstacle is not None]
     if obstacles:
         return _stop(run, keeper, next(filter(is_hopeless, obstacles), obstacles[0]), claims=pages[0].claims)
+    keeper.release(is_counted=True)  # what a source left unanswered without saying why
     return Step(Progress.DONE, opened=opened + advance_run(run.pk))
 
 

@@ -57,7 +57,7 @@ def changed_listing(change: Callable[[Callable[..., ListPage], int], ListPage]) 
         yield
 
 
-def in_server_thread(work: Callable[[], object]) -> Callable[[], None]:
+def on_another_thread(work: Callable[[], object]) -> Callable[[], None]:
     def call() -> None:
         try:
             work()
@@ -75,7 +75,7 @@ def in_second_claim(work: Callable[[], object]) -> Callable[[], None]:
         if Customer.objects.exists() and is_due.acquire(blocking=False):
             work()
 
-    return in_server_thread(call)
+    return on_another_thread(call)
 
 
 def test_four_pages_are_one_claim_and_each_is_its_own_transaction(polar: FakePolar) -> None:
@@ -84,7 +84,7 @@ def test_four_pages_are_one_claim_and_each_is_its_own_transaction(polar: FakePol
     held: list[int] = []
     with sync.connect(organization) as opened:
         assert sync.take_step(begun.pk, opened).opened == 4
-        polar.before("subscriptions:list", in_server_thread(lambda: held.append(count_live_leases(begun.pk))))
+        polar.before("subscriptions:list", on_another_thread(lambda: held.append(count_live_leases(begun.pk))))
         assert sync.take_step(begun.pk, opened).progress is sync.Progress.DONE
     assert held == [1], "the pages of one claim are one worker's"
     assert get_claims() == [1] * 5
@@ -161,6 +161,7 @@ def test_customer_on_two_pages_of_a_claim_counts_once(polar: FakePolar, run: Run
     assert get_end(ended) == ("succeeded", "")
     assert (ended.listed, ended.created, Customer.objects.count()) == (CUSTOMERS, CUSTOMERS, CUSTOMERS)
     assert sum(SyncPage.objects.values_list("seen", flat=True)) == CUSTOMERS
+    assert get_claims() == [1] * 5
     assert find_differences(polar) == []
 
 
@@ -204,8 +205,14 @@ def test_customer_who_changed_between_the_lists_stays_as_changed(polar: FakePola
             sync.refresh_customer(organization, UUID(changed), other)
         polar.clock_offset += timedelta(seconds=5)
 
-    polar.before("benefit-grants:list", in_server_thread(change))
-    assert get_end(run()) == ("succeeded", "")
+    def list_and_change(list_page: Callable[..., ListPage], page: int) -> ListPage:
+        answer = list_page(page)
+        if page == 1:
+            on_another_thread(change)()
+        return answer
+
+    with changed_listing(list_and_change):
+        assert get_end(run()) == ("succeeded", "")
     assert Customer.objects.get(pk=changed).name == "Changed meanwhile"
     assert find_differences(polar) == []
 

@@ -113,6 +113,41 @@ def test_claim_that_only_met_a_wait_is_not_counted(begun: SyncRun) -> None:
     assert claim(begun).claims == 1
 
 
+def test_pages_are_claimed_together_unless_one_was_tried_before(begun: SyncRun) -> None:
+    SyncPage.objects.bulk_create(SyncPage(run=begun, number=number) for number in range(4, 9))
+
+    def claim_numbers(**how: int) -> list[int]:
+        return [page.number for page in claim_pages(begun.pk, **how)]
+
+    assert claim_numbers(at_most=5) == [1], "the others are known from its answer only"
+    SyncPage.objects.filter(number=4).update(claims=1)
+    assert claim_numbers(at_most=5) == [2, 3]
+    assert claim_numbers(at_most=5) == [4]
+    assert claim_numbers(at_most=3, workers=2) == [5, 6], "each worker is left its share"
+    assert claim_numbers(at_most=5) == [7, 8]
+    assert count_live_leases(begun.pk) == 5
+    assert count_idle_workers(begun, workers=9) == 0
+
+
+def test_pages_of_a_walk_and_confirmations_are_claimed_one_by_one(begun: SyncRun) -> None:
+    SyncPage.objects.filter(number=2).update(pass_number=2)
+    SyncPage.objects.filter(number=3).update(kind=SyncPage.Kind.CONFIRM)
+    assert [len(claim_pages(begun.pk, at_most=5)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_keeper_renews_and_gives_back_what_it_still_holds(begun: SyncRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    SyncPage.objects.filter(number=1).update(is_done=True)
+    first, second = claim_pages(begun.pk, at_most=2)
+    keeper = LeaseKeeper([first, second])
+    finish_page(first)
+    keeper.drop(first)
+    monkeypatch.setattr(keeper, "_renewed_at", 0.0)
+    keeper.tick()
+    keeper.release(is_counted=True)
+    second.refresh_from_db()
+    assert (second.lease_token, second.claims) == (None, 1)
+
+
 def test_keeper_renews_after_a_third_of_the_lease(begun: SyncRun, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("polar_sync.sync.leases.time.monotonic", lambda: now[0])
