@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from datetime import timedelta
 from io import StringIO
@@ -14,6 +15,7 @@ from pytest_django import Settings
 
 from polar_sync import sync, tasks
 from polar_sync.conf import settings as polar_settings
+from polar_sync.management.commands.polar_sync import Command
 from polar_sync.models import Customer, SyncRun
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
 
@@ -303,3 +305,15 @@ def test_json_is_quiet_beside_its_line(
     polar.generate_customers(3)
     ended = run_command("--json")
     assert (ended.errors, capsys.readouterr().err) == ("", "")
+
+
+def test_process_of_the_command_keeps_what_it_loaded_out_of_the_garbage_collection(polar: FakePolar) -> None:
+    before = gc.get_freeze_count()
+    call_command("polar_sync", "--json", stdout=StringIO())
+    assert gc.get_freeze_count() == before, "another's process is left alone"
+    try:
+        with pytest.raises(SystemExit):
+            Command().run_from_argv(["manage.py", "polar_sync", "--help"])
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -174,3 +174,39 @@ def test_json_nested_beyond_databases_reads_as_none() -> None:
         value = [value]
     assert values.read_json({"deep": value}) is None
     assert values.read_json([[["shallow"]]]) == [[["shallow"]]]
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NEARBY = st.datetimes(NOON.replace(tzinfo=None) - timedelta(days=5), NOON.replace(tzinfo=None) + timedelta(days=5))
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+SPELLINGS = (
+    lambda moment: moment.isoformat(),
+    lambda moment: moment.isoformat().replace("+00:00", "Z"),
+    lambda moment: moment.strftime("%Y%m%dT%H%M%S%z"),
+    lambda moment: moment.strftime("%G-W%V-%uT%H:%M:%S%z"),
+)
+MOMENTS = st.builds(
+    lambda moment, offset, spell: spell(moment.replace(tzinfo=UTC).astimezone(offset)),
+    NEARBY,
+    OFFSETS,
+    st.sampled_from(SPELLINGS),
+)
+
+
+@given(
+    objects=st.lists(
+        st.fixed_dictionaries({}, optional=dict.fromkeys(("created_at", "modified_at"), MOMENTS | JSON_VALUES)),
+        max_size=4,
+    )
+)
+def test_time_is_bound_by_the_newest_change_that_can_be_believed(objects: list[dict[str, Any]]) -> None:
+    """However Polar spells it: the texts are compared before they are read."""
+    times = [values.read_timestamp(each.get(name)) for each in objects for name in ("created_at", "modified_at")]
+    newest = max((time for time in times if time is not None), default=NOON)
+    expected = newest if NOON < newest <= NOON + timedelta(days=1) else NOON
+    assert values.bound_time(NOON, objects) == expected
+
+
+@pytest.mark.parametrize("as_of", [datetime.min.replace(tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
+def test_time_without_a_change_is_the_answers_own(as_of: datetime) -> None:
+    assert values.bound_time(as_of, []) == values.bound_time(as_of, [None, "text", {}]) == as_of

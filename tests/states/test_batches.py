@@ -72,3 +72,25 @@ def test_answer_that_is_not_whole_says_into_how_many_it_is_to_be_divided() -> No
     for total, expected in ((0, 2), (101, 2), (180, 2), (181, 3), (2_000, 23)):
         page = answer([], total=total)
         assert ask(lambda page=page, **_: page, make_ids(100), density=Density()).count_parts() == expected
+
+
+@given(rows=st.lists(st.integers(0, 120), max_size=300))
+def test_batches_of_known_customers_fit_and_are_full(rows: list[int]) -> None:
+    ids = make_ids(len(rows))
+    batches = Density().split(ids, sizes=dict(zip(ids, rows, strict=True)))
+    assert [each for batch in batches for each in batch] == ids
+    sums = [sum(rows[each.int - 1] for each in batch) for batch in batches]
+    for batch, total in zip(batches, sums, strict=True):
+        assert len(batch) == 1 or (total <= PAGE_SIZE and len(batch) <= PAGE_SIZE)
+    for batch, following, total in zip(batches, batches[1:], sums, strict=False):
+        assert len(batch) == PAGE_SIZE or total + rows[following[0].int - 1] > PAGE_SIZE * 0.98
+
+
+def test_unknown_customers_beside_known_ones_count_as_the_others_did() -> None:
+    density = Density()
+    density.note(customers=100, rows=200)
+    ids = make_ids(60)
+    known = dict.fromkeys(ids[:30], 1)
+    [first, second] = density.split(ids, sizes=known)
+    assert len(first) == 30 + (PAGE_SIZE - 31) * 8 // 20
+    assert [*first, *second] == ids
