@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polar_sync.payloads import values
@@ -193,6 +193,7 @@ MOMENTS = st.builds(
 )
 
 
+@example(objects=[{"created_at": "2026-02-28T23:00:00-14:00"}])
 @given(
     objects=st.lists(
         st.fixed_dictionaries({}, optional=dict.fromkeys(("created_at", "modified_at"), MOMENTS | JSON_VALUES)),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polar_sync.client import ListPage
@@ -74,6 +74,7 @@ def test_answer_that_is_not_whole_says_into_how_many_it_is_to_be_divided() -> No
         assert ask(lambda page=page, **_: page, make_ids(100), density=Density()).count_parts() == expected
 
 
+@example(rows=[0] * 250)
 @given(rows=st.lists(st.integers(0, 120), max_size=300))
 def test_batches_of_known_customers_fit_and_are_full(rows: list[int]) -> None:
     ids = make_ids(len(rows))
