@@ -45,7 +45,7 @@ def sync_organization(organization: str, *, is_mass_deletion_allowed: bool = Fal
 
 @shared_task(name="polar_sync.sync_pages", ignore_result=True)
 def sync_pages(run: int) -> None:
-    """Do one page of a run, then queue itself again; ends where the run has, or where others do what is left."""
+    """Do the next pages of a run, then queue itself again; ends where the run has, or where others do what is left."""
     row = SyncRun.objects.select_related("organization").filter(pk=run).first()
     if row is None or not row.is_running:
         return

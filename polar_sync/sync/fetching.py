@@ -78,4 +78,5 @@ def _commit(run: SyncRun, pending: list[Gathered], connection: Connection, keepe
         if each.is_complete:
             keeper.drop(each.page)
             pending.remove(each)
+        keeper.tick()
     return opened
