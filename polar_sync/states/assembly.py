@@ -18,6 +18,7 @@ from polar_sync.states.fields import StateFields
 
 PRESENT = ("active", "trialing")
 """Statuses of the subscriptions that a state holds."""
+_NESTED = frozenset({"benefit", "customer", "discount", "member", "meter", "prices", "product"})
 
 
 @dataclass(slots=True)
@@ -76,17 +77,31 @@ def flatten_grant(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def shrink(kind: str, item: dict[str, Any], fields: StateFields) -> dict[str, Any]:
-    """What is needed of an item of the list `kind`: once a state has shown its fields only these, else all of it.
+    """An item of the list `kind` without the objects that it carries beside its own fields.
 
-    Most of an item is the same product, benefit or customer over and over.
+    They are most of it, the same over and over. Until a state has shown that it lacks them, they stay.
     """
-    learned = fields.learned
     if kind == "subscriptions":
-        is_known = known.SUBSCRIPTION in learned and (known.SUBSCRIPTION_METER in learned or not item.get("meters"))
-        return build_subscription(item, fields) if is_known else item
-    if kind == "grants":
-        return _pick(flatten_grant(item), learned[known.GRANT]) if known.GRANT in learned else item
-    return _pick(item, learned[known.METER]) if known.METER in learned else item
+        return _drop_nested_meters(_drop_nested(item, known.SUBSCRIPTION, fields), fields)
+    if kind == "grants" and known.GRANT in fields.learned:
+        return _drop_nested(flatten_grant(item), known.GRANT, fields)
+    return _drop_nested(item, known.METER, fields) if kind == "meters" else item
+
+
+def _drop_nested_meters(subscription: dict[str, Any], fields: StateFields) -> dict[str, Any]:
+    meters = subscription.get("meters")
+    if not meters or not isinstance(meters, list):
+        return subscription
+    kind = known.SUBSCRIPTION_METER
+    dropped = [_drop_nested(each, kind, fields) if isinstance(each, dict) else each for each in meters]
+    return {**subscription, "meters": dropped}
+
+
+def _drop_nested(item: dict[str, Any], kind: str, fields: StateFields) -> dict[str, Any]:
+    shown = fields.learned.get(kind)
+    if shown is None:
+        return item
+    return {key: value for key, value in item.items() if key not in _NESTED or key in shown}
 
 
 def learn(fields: StateFields, state: Mapping[str, Any], item: Mapping[str, Any], parts: Parts) -> None:

@@ -20,12 +20,14 @@ class Catalogue:
         self._run_id: int | None = None
         self._found: dict[Key, Entry] = {}
         self._kept: dict[Key, Entry] = {}
+        self.is_read = False
+        """Whether the catalogues' own lists were asked for in this run."""
 
     def keep_for(self, run_id: int) -> Catalogue:
         """Forget what is known to be kept where that was in another run. Returns itself."""
         with self._lock:
             if run_id != self._run_id:
-                self._run_id, self._kept = run_id, {}
+                self._run_id, self._kept, self.is_read = run_id, {}, False
         return self
 
     def add(self, kind: str, items: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What arrived of customers whose page had to be given back before all three lists had told of them.
+"""What arrived for pages that had to be given back before all was known of their customers.
 
 With a small request budget no single claim of a page may be let through often enough for all that a batch takes. If
 each began anew, none would ever get to the end.
@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from polar_sync.client import ListPage
 from polar_sync.states.assembly import Parts
 
 MAX_CUSTOMERS = 1_000
 MAX_AGE_SECONDS = 3600.0
 """Polar itself answers with states that it cached up to an hour ago."""
+MAX_LISTINGS = 10
+MAX_LISTING_AGE_SECONDS = 600.0
 
 
 class Leftovers:
@@ -25,6 +28,7 @@ class Leftovers:
         self._lock = threading.Lock()
         self._run_id: int | None = None
         self._parts: dict[UUID, Parts] = {}
+        self._listings: dict[int, tuple[float, ListPage]] = {}
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -33,7 +37,7 @@ class Leftovers:
         """Forget what is of another run: its customers are to be asked again. Returns itself."""
         with self._lock:
             if run_id != self._run_id:
-                self._run_id, self._parts = run_id, {}
+                self._run_id, self._parts, self._listings = run_id, {}, {}
         return self
 
     def take(self, ids: Iterable[UUID]) -> dict[UUID, Parts]:
@@ -49,3 +53,16 @@ class Leftovers:
             self._parts |= parts
             for key in list(self._parts)[: max(0, len(self._parts) - MAX_CUSTOMERS)]:
                 del self._parts[key]
+
+    def put_listing(self, page_id: int, answer: ListPage) -> None:
+        """Keep what Polar listed for a page; beyond `MAX_LISTINGS` what was kept first is forgotten."""
+        with self._lock:
+            self._listings[page_id] = (time.monotonic(), answer)
+            for key in list(self._listings)[: max(0, len(self._listings) - MAX_LISTINGS)]:
+                del self._listings[key]
+
+    def take_listing(self, page_id: int) -> ListPage | None:
+        """What was kept for a page, unless it is too old."""
+        with self._lock:
+            kept_at, answer = self._listings.pop(page_id, (0.0, None))
+        return answer if time.monotonic() - kept_at < MAX_LISTING_AGE_SECONDS else None

@@ -46,7 +46,7 @@ class StateAnswer:
 
 
 class StateSource(Protocol):
-    """Fetches the states of up to 100 customers.
+    """Fetches the states of some hundred customers.
 
     Stops early, leaving customers unanswered, where the request budget is used up or the token is refused: nothing
     that is asked after that could succeed. The answer that says so is still yielded.

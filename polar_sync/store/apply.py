@@ -54,10 +54,13 @@ def apply(
     for _ in range(_MAX_ATTEMPTS):
         try:
             with transaction.atomic(using=using):
-                rows = [build_customer(key, folded[key], organization_id=polar_id) for key in absent]
+                now = timezone.now()
+                rows = [build_customer(key, folded[key], organization_id=polar_id, synced_at=now) for key in absent]
                 insert_missing(rows, using=using)
                 locked = _lock_and_plan(folded, others=others, using=using)
-                result = _write(folded, locked, organization=organization, using=using, seen=(run_id, pass_number))
+                result = _write(
+                    folded, locked, organization=organization, using=using, seen=(run_id, pass_number), now=now
+                )
                 announce_changes(result.changes, organization=organization, using=using)
         except RowsMovedError as error:
             reason, absent, others = error, absent | error.absent, others | error.holders
@@ -118,21 +121,26 @@ def _write(
     organization: Organization,
     using: str,
     seen: tuple[int | None, int | None],
+    now: datetime,
 ) -> ApplyResult:
     rows = parents.read_customers(locked.after, using=using)
+    if absent := locked.after.keys() - rows.keys():
+        raise RowsMovedError("a customer was removed", absent=absent)
     _check_rows(rows, organization)
     writes = {
         key: parents.merge_customer(rows[key], folded[key], before=locked.before[key], after=after)
         for key, after in locked.after.items()
     }
-    # Who was unknown has been inserted as they are.
-    known = {key for key, sighting in locked.before.items() if sighting.is_known}
     touched = {change.customer_id for change in locked.plan.changes}
     # Of one that is only known not to exist there is nothing to report.
     told = {key: write for key, write in writes.items() if locked.after[key].is_known}
     changes = [*_get_customer_changes(told, locked.before), *locked.plan.changes]
-    changed = [write.row for key, write in writes.items() if write.is_changed or key in touched & known]
-    now = timezone.now()
+    # Who was inserted just now is as they should be already.
+    changed = [
+        write.row
+        for key, write in writes.items()
+        if write.is_changed or (key in touched and write.row.synced_at != now)
+    ]
     parents.write_customers(changed, synced_at=now, using=using)
     if touched - writes.keys():  # customers outside the batch that lost a child to one of it
         Customer.all_objects.using(using).filter(pk__in=touched - writes.keys()).update(synced_at=now)

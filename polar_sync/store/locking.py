@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from django.utils import timezone
-
 from polar_sync.models import CustomerObservation
 from polar_sync.store.parents import CustomerRow, Sighting, insert_customers
 
@@ -36,7 +34,7 @@ def insert_missing(rows: Iterable[CustomerRow], *, using: str) -> None:
     missing = sorted(rows, key=lambda row: row.id)
     if not missing:
         return
-    insert_customers(missing, synced_at=timezone.now(), using=using)
+    insert_customers(missing, using=using)
     observations = [CustomerObservation(customer_id=row.id) for row in missing]
     CustomerObservation.objects.using(using).bulk_create(observations, ignore_conflicts=True)
 

@@ -29,7 +29,7 @@ class Sighting(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether the customer was mirrored before, rather than just inserted bare."""
+        """Whether the customer was mirrored before, rather than just inserted or only known not to exist."""
         return self.observed_at is not None
 
 
@@ -43,6 +43,7 @@ class CustomerRow:
     extra: str
     state_extra: str
     deleted_at: datetime | None
+    synced_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -79,14 +80,14 @@ def _get_later(as_of: datetime | None, stored: datetime | None) -> datetime | No
 def read_customers(ids: Iterable[UUID], *, using: str) -> dict[UUID, CustomerRow]:
     """What is mirrored of these customers."""
     rows = Customer.all_objects.using(using).filter(pk__in=list(ids))
-    columns = ("id", "organization_id", "payload", "extra", "state_extra", "deleted_at")
+    columns = ("id", "organization_id", "payload", "extra", "state_extra", "deleted_at", "synced_at")
     return {row[0]: CustomerRow(*row) for row in rows.values_list(*columns)}
 
 
-def build_customer(key: UUID, item: Folded, *, organization_id: UUID) -> CustomerRow:
+def build_customer(key: UUID, item: Folded, *, organization_id: UUID, synced_at: datetime) -> CustomerRow:
     """The row of a customer who has none yet: bare where nothing of their own was said."""
     payload = item.own.payload if item.own is not None else dump_canonical({"id": str(key)})
-    return CustomerRow(key, organization_id, payload, item.extra, item.children.extra, deleted_at=None)
+    return CustomerRow(key, organization_id, payload, item.extra, item.children.extra, None, synced_at)
 
 
 def merge_customer(row: CustomerRow, item: Folded, *, before: Sighting, after: Sighting) -> CustomerWrite:
@@ -129,9 +130,9 @@ def _set_deleted(row: CustomerRow, absent_at: datetime | None) -> bool:
     return True
 
 
-def insert_customers(rows: Iterable[CustomerRow], *, synced_at: datetime, using: str) -> None:
+def insert_customers(rows: Iterable[CustomerRow], *, using: str) -> None:
     """Insert customers, those of them that nobody else was the first to insert."""
-    complete = [_project(row, synced_at=synced_at) for row in rows]
+    complete = [_project(row, synced_at=row.synced_at) for row in rows]
     Customer.all_objects.using(using).bulk_create(complete, ignore_conflicts=True)
 
 

@@ -38,6 +38,7 @@ def read_catalogue(connection: Connection, *, on_tick: Callable[[], None]) -> No
             logger.warning("No names of any %s for now: %s", model, error)
         else:
             connection.catalogue.add_entries(model, entries)
+    connection.catalogue.is_read = True
 
 
 def _read_all(list_page: Callable[..., ListPage], organization_id: str | None) -> list[Any]:

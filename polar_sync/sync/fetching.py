@@ -13,7 +13,7 @@ from polar_sync.models import SyncPage, SyncRun
 from polar_sync.sync.catalogue import read_catalogue
 from polar_sync.sync.commits import commit_page
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, fetch_states
+from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, fetch_states, find_obstacle
 from polar_sync.sync.leases import LeaseKeeper, LeaseLostError
 from polar_sync.sync.sources import PER_CUSTOMER, must_fall_back, note_fields, open_source
 
@@ -46,18 +46,17 @@ def _fetch_states(
     run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper
 ) -> Iterator[None]:
     """From the source that the run has; from the next one where that turns out to be closed to the token."""
-    connection.catalogue.keep_for(run.pk)
-    source = open_source(run, connection, _get_missing(gathered))
-    first = gathered[0].page if gathered else None
-    if first is None:
+    if not gathered:
         return
+    connection.catalogue.keep_for(run.pk)
+    source, first = open_source(run, connection, _get_missing(gathered)), gathered[0].page
     if first.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
         source = connection.per_customer
-    if run.source == PER_CUSTOMER and first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST:
+    is_first = first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST
+    if run.source == PER_CUSTOMER and is_first and not connection.catalogue.is_read:
         read_catalogue(connection, on_tick=keeper.tick)
     yield from fetch_states(gathered, source, on_tick=keeper.tick)
-    obstacle = next((each.obstacle for each in gathered if each.obstacle is not None), None)
-    if must_fall_back(run, obstacle):
+    if must_fall_back(run, find_obstacle(gathered)):
         for each in gathered:
             each.obstacle = None
         yield from fetch_states(gathered, open_source(run, connection, _get_missing(gathered)), on_tick=keeper.tick)
@@ -69,14 +68,27 @@ def _get_missing(gathered: Sequence[Gathered]) -> set[UUID]:
 
 
 def _commit(run: SyncRun, pending: list[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:
-    opened = 0
-    for each in list(pending):
+    """Write what arrived of each page; one that was lost is left to whoever took it.
+
+    Raises `LeaseLostError` where none was still ours, as when the run has ended.
+    """
+    opened, lost = 0, 0
+    todo = list(pending)
+    for each in todo:
         found = connection.catalogue.get_news()
-        opened += commit_page(run, each.page, each, catalogue=found)
-        connection.catalogue.confirm(found)
-        each.drop_arrived()
-        if each.is_complete:
+        try:
+            opened += commit_page(run, each.page, each, catalogue=found)
+        except LeaseLostError:
+            lost_or_done = True
+            lost += 1
+        else:
+            connection.catalogue.confirm(found)
+            each.drop_arrived()
+            lost_or_done = each.is_complete
+        if lost_or_done:
             keeper.drop(each.page)
             pending.remove(each)
         keeper.tick()
+    if lost and lost == len(todo):
+        raise LeaseLostError
     return opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -58,6 +58,12 @@ class Gathered:
         """Forget what has been committed, so that it is not written again with the rest."""
         self.observations = {key: self.observations[key] for key in self.missing}
         self.failures = {}
+
+
+def find_obstacle(gathered: Iterable[Gathered]) -> PolarSyncError | None:
+    """What keeps the pages of a claim from being complete: what stands in the way of all comes first."""
+    obstacles = [each.obstacle for each in gathered if each.obstacle is not None]
+    return next(filter(is_hopeless, obstacles), obstacles[0] if obstacles else None)
 
 
 def fetch_states(gathered: Sequence[Gathered], source: StateSource, *, on_tick: Callable[[], None]) -> Iterator[None]:

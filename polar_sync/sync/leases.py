@@ -65,17 +65,25 @@ class LeaseKeeper:
         self._renewed_at = time.monotonic()
 
     def tick(self) -> None:
-        """Renew if it is time. Raises `LeaseLostError` where one of the pages is lost."""
+        """Renew if it is time. Raises `LeaseLostError` where none of the pages is ours any more."""
         now = time.monotonic()
-        if self._pages and now - self._renewed_at >= settings.lease_seconds / 3:
-            for page in self._pages:
+        if not self._pages or now - self._renewed_at < settings.lease_seconds / 3:
+            return
+        run_id = self._pages[0].run_id
+        for page in list(self._pages):
+            try:
                 renew_lease(page)
-            touch_run(self._pages[0].run_id)
-            self._renewed_at = now
+            except LeaseLostError:
+                self.drop(page)
+        if not self._pages:
+            raise LeaseLostError
+        touch_run(run_id)
+        self._renewed_at = now
 
     def drop(self, page: SyncPage) -> None:
-        """Hold this page no longer: it is done."""
-        self._pages.remove(page)
+        """Hold this page no longer: it is done, or another's."""
+        if page in self._pages:
+            self._pages.remove(page)
 
     def release(self, *, is_counted: bool) -> None:
         """Give back what is still held."""

@@ -23,22 +23,28 @@ from polar_sync.sync.windows import get_window
 
 def list_pages(pages: Sequence[SyncPage], connection: Connection, *, on_tick: Callable[[], None]) -> list[Gathered]:
     """Ask Polar for the pages, oldest customers first, and read their items; none is lost for another's fault."""
-    windows = [get_window(page.number, pass_number=page.pass_number) for page in pages]
-    asked = [
-        connection.executor.submit(connection.list_customers, page=window.page, limit=window.limit)
-        for window in windows
-    ]
+    asked = [_ask(page, connection) for page in pages]
     try:
-        return [_gather(page, future, on_tick) for page, future in zip(pages, asked, strict=True)]
+        return [_gather(page, each, on_tick) for page, each in zip(pages, asked, strict=True)]
     finally:
-        for future in asked:
-            future.cancel()
+        for each in asked:
+            if isinstance(each, Future):
+                each.cancel()
 
 
-def _gather(page: SyncPage, asked: Future[ListPage], on_tick: Callable[[], None]) -> Gathered:
+def _ask(page: SyncPage, connection: Connection) -> ListPage | Future[ListPage]:
+    """Ask for the page, unless its answer is left over from an earlier claim of it."""
+    kept = connection.leftovers.take_listing(page.pk)
+    if kept is not None:
+        return kept
+    window = get_window(page.number, pass_number=page.pass_number)
+    return connection.executor.submit(connection.list_customers, page=window.page, limit=window.limit)
+
+
+def _gather(page: SyncPage, asked: ListPage | Future[ListPage], on_tick: Callable[[], None]) -> Gathered:
     gathered = Gathered(page)
     try:
-        answer = wait_for(asked, on_tick=on_tick)
+        answer = wait_for(asked, on_tick=on_tick) if isinstance(asked, Future) else asked
     except PolarSyncError as error:
         gathered.obstacle = error
         return gathered

@@ -22,11 +22,10 @@ from polar_sync.exceptions import (
     RouteNotFoundError,
 )
 from polar_sync.models import SyncPage, SyncRun
-from polar_sync.states import is_hopeless
 from polar_sync.sync.binding import bind_organization
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.fetching import fetch_and_commit
-from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure
+from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure, find_obstacle
 from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_pages, count_live_leases
 from polar_sync.sync.pages import find_missing, list_pages, read_confirmation
 from polar_sync.sync.phases import advance_run
@@ -41,7 +40,7 @@ _RETRY_SECONDS = 5.0
 
 
 class Progress(Enum):
-    """What a step came to: the page is done, the run waits, nothing is open for us, or the run has ended."""
+    """What a step came to: its pages are done, the run waits, nothing is open for us, or the run has ended."""
 
     DONE = "done"
     WAITING = "waiting"
@@ -65,10 +64,12 @@ def take_step(run_id: int, connection: Connection, *, max_workers: int | None = 
     """
     if max_workers is not None and count_live_leases(run_id) >= max_workers:
         return Step(Progress.IDLE)
-    run = SyncRun.objects.select_related("organization").get(pk=run_id)
-    pages = claim_pages(run_id, at_most=connection.max_pages if is_batched(run) else 1, workers=max_workers or 1)
+    at_most = connection.max_pages if is_batched(SyncRun.objects.get(pk=run_id)) else 1
+    pages = claim_pages(run_id, at_most=at_most, workers=max_workers or 1)
     if not pages:
         return _move_on(run_id)
+    # As it is now that the pages are ours: others may have moved the run on meanwhile, even to its next pass.
+    run = SyncRun.objects.select_related("organization").get(pk=run_id)
     if pages[0].claims > _MAX_CRASHES:
         detail = f"Page {pages[0].number} was claimed {pages[0].claims} times and never finished."
         finish_run(run_id, SyncRun.Status.FAILED, reason="page_failed", detail=detail)
@@ -101,9 +102,10 @@ def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keepe
     except PolarSyncError as error:
         return _stop(run, keeper, error, claims=pages[0].claims)
     opened = fetch_and_commit(run, gathered, connection, keeper)
-    obstacles = [each.obstacle for each in gathered if each.obstacle is not None]
-    if obstacles:
-        return _stop(run, keeper, next(filter(is_hopeless, obstacles), obstacles[0]), claims=pages[0].claims)
+    obstacle = find_obstacle(gathered)
+    if obstacle is not None:
+        _keep_listings(gathered, connection)
+        return _stop(run, keeper, obstacle, claims=pages[0].claims)
     keeper.release(is_counted=True)  # what a source left unanswered without saying why
     return Step(Progress.DONE, opened=opened + advance_run(run.pk))
 
@@ -111,6 +113,7 @@ def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keepe
 def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> list[Gathered]:
     if pages[0].kind == SyncPage.Kind.CONFIRM:
         return [read_confirmation(run, page, connection, on_tick=keeper.tick) for page in pages]
+    connection.leftovers.keep_for(run.pk)
     gathered = list_pages(pages, connection, on_tick=keeper.tick)
     for each in gathered:
         if each.answer is not None:
@@ -118,6 +121,13 @@ def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper
             _note_first_answer(run, each.answer)
     find_missing(run, gathered)
     return gathered
+
+
+def _keep_listings(gathered: Sequence[Gathered], connection: Connection) -> None:
+    """With a request or two a minute, a claim that had to list its pages again would never get to their states."""
+    for each in gathered:
+        if each.answer is not None and not each.is_complete:
+            connection.leftovers.put_listing(each.page.pk, each.answer)
 
 
 def _note_first_answer(run: SyncRun, answer: ListPage) -> None:

@@ -39,14 +39,24 @@ def test_state_of_shrunk_items_is_that_of_whole_ones(items: list[dict[str, Any]]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_item_stays_whole_until_a_state_has_shown_its_fields(kind: str) -> None:
-    item = {"id": 1, "product": {"name": "Pro"}, "benefit": {"type": "discord"}, "meters": [{"meter": {}}]}
+    item = {"id": 1, "product": {"name": "Pro"}, "benefit": {"type": "discord"}, "meters": []}
     assert shrink(kind, item, StateFields()) is item
 
 
-def test_subscription_with_meters_waits_for_theirs() -> None:
-    fields = StateFields(learned={known.SUBSCRIPTION: frozenset({"id", "meters"})})
-    assert shrink("subscriptions", {"id": 1, "product": {}, "meters": []}, fields) == {"id": 1, "meters": []}
-    metered = {"id": 1, "product": {}, "meters": [{"id": 2, "meter": {}}]}
-    assert shrink("subscriptions", metered, fields) is metered
-    fields.learned[known.SUBSCRIPTION_METER] = frozenset({"id"})
-    assert shrink("subscriptions", metered, fields) == {"id": 1, "meters": [{"id": 2}]}
+def test_only_the_objects_beside_it_are_dropped() -> None:
+    """A field that Polar has added since a state was seen must not look as if the list lacked it."""
+    names = dict.fromkeys((known.SUBSCRIPTION, known.SUBSCRIPTION_METER, known.GRANT, known.METER), frozenset({"id"}))
+    fields = StateFields(learned=names)
+    item = {"id": 1, "product": {}, "added": {"deep": 1}, "meters": [{"id": 2, "meter": {}, "added": 2}, None]}
+    small = {"id": 1, "added": {"deep": 1}, "meters": [{"id": 2, "added": 2}, None]}
+    assert shrink("subscriptions", item, fields) == small
+    grant = {"id": 1, "customer": {}, "benefit": {"type": "discord", "metadata": {}}, "added": 1}
+    flat = {"id": 1, "benefit_type": "discord", "benefit_metadata": {}, "added": 1}
+    assert shrink("grants", grant, fields) == flat
+    assert shrink("meters", {"id": 1, "meter": {}, "customer": {}, "added": 1}, fields) == {"id": 1, "added": 1}
+
+
+def test_object_that_a_state_shows_too_stays() -> None:
+    fields = StateFields(learned={known.SUBSCRIPTION: frozenset({"id", "product"})})
+    item = {"id": 1, "product": {"name": "Pro"}, "customer": {}}
+    assert shrink("subscriptions", item, fields) == {"id": 1, "product": {"name": "Pro"}}

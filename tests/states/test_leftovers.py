@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 
 from polar_sync import sync
-from polar_sync.client import RequestBudget
+from polar_sync.client import ListPage, RequestBudget
 from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import BudgetWaitError
 from polar_sync.models import Customer, SyncRun
 from polar_sync.states import Leftovers
-from polar_sync.states.leftovers import MAX_AGE_SECONDS, MAX_CUSTOMERS
+from polar_sync.states.leftovers import MAX_AGE_SECONDS, MAX_CUSTOMERS, MAX_LISTING_AGE_SECONDS, MAX_LISTINGS
 from polar_sync.testing import FakePolar
 from tests.states.conftest import find_differences
 
@@ -42,7 +42,7 @@ class Allowance(RequestBudget):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("number", [2, 3, 5, 8, 9, 10])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 9, 10])
 def test_page_makes_progress_however_few_requests_a_claim_is_let_through(polar: FakePolar, number: int) -> None:
     polar.add_field("subscription", "added", 1, where="both")
     organization = polar_settings.get_organization("default")
@@ -50,7 +50,7 @@ def test_page_makes_progress_however_few_requests_a_claim_is_let_through(polar: 
     with sync.connect(organization, max_wait=0.0) as connection:
         connection.client._transport._budget = allowance
         run = sync.begin_run(organization)
-        for _ in range(60):
+        for _ in range(120):
             if sync.take_step(run.pk, connection).progress is sync.Progress.ENDED:
                 break
             run.refresh_from_db()
@@ -95,3 +95,19 @@ def test_leftovers_are_bounded_and_the_first_go_first() -> None:
     assert len(leftovers) == MAX_CUSTOMERS
     assert leftovers.take(ids[:1])[ids[0]] is not parts[ids[0]]
     assert leftovers.take(ids[-1:])[ids[-1]] is parts[ids[-1]]
+
+
+def test_listings_are_handed_out_once_and_while_they_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    leftovers = Leftovers().keep_for(1)
+    answer = ListPage(items=[], total_count=0, max_page=0, as_of=NOW)
+    for page_id in range(MAX_LISTINGS + 1):
+        leftovers.put_listing(page_id, answer)
+    assert leftovers.take_listing(0) is None, "the oldest makes room"
+    assert leftovers.take_listing(1) is answer
+    assert leftovers.take_listing(1) is None
+    late = time.monotonic() + MAX_LISTING_AGE_SECONDS
+    with monkeypatch.context() as patch:
+        patch.setattr("polar_sync.states.leftovers.time.monotonic", lambda: late)
+        assert leftovers.take_listing(2) is None
+    assert leftovers.take_listing(3) is answer
+    assert leftovers.keep_for(2).take_listing(4) is None

@@ -140,3 +140,19 @@ def test_batch_that_fails_leaves_nothing_behind(organization: Organization, monk
     with pytest.raises(LookupError):
         apply_states(organization, build_full_state("a", version=1), build_full_state("b"), as_of=at(1))
     assert take_snapshot(without=()) == before
+
+
+def test_customer_from_a_dump_without_its_observation_is_written_like_any_other(organization: Organization) -> None:
+    apply_states(organization, build_state("a"), as_of=at(0))
+    CustomerObservation.objects.all().delete()
+    Customer.all_objects.update(synced_at=at(0))
+    apply_states(organization, {**build_state("a"), **build_full_children()}, as_of=at(1))
+    row = Customer.objects.get()
+    assert row.subscriptions.exists()
+    assert row.synced_at is not None
+    assert row.synced_at > at(0)
+
+
+def build_full_children() -> dict[str, Any]:
+    state = build_full_state("a")
+    return {name: state[name] for name in ("active_subscriptions", "granted_benefits", "active_meters")}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -239,3 +240,27 @@ def test_customer_who_is_written_while_others_prune_is_not_scrubbed(organization
     pruned = race(lambda: apply_states(organization, build_full_state("a"), as_of=at(2)), prune_customers)
     assert pruned == ("scrub", 0)
     assert Customer.objects.get().email == "a@example.com"
+
+
+def test_customers_who_are_forgotten_while_batches_bring_them_back_break_no_batch(
+    organization: Organization, settings: Any
+) -> None:
+    settings.POLAR_SYNC = {"DELETED_CUSTOMERS": "delete", "DELETED_CUSTOMERS_AFTER_DAYS": 0}
+    rounds, is_over = 40, threading.Event()
+
+    def prune() -> None:
+        while not is_over.is_set():
+            prune_customers()
+
+    def work(worker: int) -> None:
+        rng = random.Random(worker)
+        try:
+            for number in range(rounds):
+                version = number * 3 + worker
+                names = rng.sample(range(12), 6)
+                apply_states(organization, *[build_full_state(name) for name in names], as_of=at(version))
+                apply_absences(organization, *rng.sample(names, 3), as_of=at(version + 0.5))
+        finally:
+            is_over.set()
+
+    run_together(prune, *[partial(work, worker) for worker in range(3)])

@@ -18,8 +18,9 @@ from pytest_django import Settings
 from polar_sync import sync
 from polar_sync.client import ListPage
 from polar_sync.conf import settings as polar_settings
-from polar_sync.exceptions import PolarSyncError, RateLimitError, ServerError
+from polar_sync.exceptions import MissingScopeError, PolarSyncError, RateLimitError, ServerError
 from polar_sync.models import Customer, SyncPage, SyncRun
+from polar_sync.sync import fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.leases import count_live_leases
 from polar_sync.sync.steering import cancel_run
@@ -179,6 +180,51 @@ def test_page_that_another_worker_took_is_left_to_it(polar: FakePolar, run: Run)
     assert stolen
     assert get_end(ended) == ("succeeded", "")
     assert (ended.listed, ended.created) == (CUSTOMERS, CUSTOMERS)
+    assert find_differences(polar) == []
+
+
+def test_page_that_is_lost_costs_the_others_nothing(
+    polar: FakePolar, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    commit = vars(fetching)["commit_page"]
+
+    def lose_second(run: SyncRun, page: SyncPage, *args: Any, **kwargs: Any) -> Any:
+        if page.number == 2 and not taken:
+            taken.append(page.number)
+            soon = timezone.now() - timedelta(seconds=1)
+            SyncPage.objects.filter(number=3).update(lease_token=uuid4(), leased_until=soon)
+        return commit(run, page, *args, **kwargs)
+
+    monkeypatch.setattr(fetching, "commit_page", lose_second)
+    assert get_end(run()) == ("succeeded", "")
+    assert get_claims() == [1, 1, 2, 1, 1]
+    assert polar.counts["customers:list"] == 6
+    assert find_differences(polar) == []
+
+
+def test_scope_that_is_missing_beside_other_trouble_still_makes_the_run_fall_back(
+    polar: FakePolar, run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "auto"}
+    fetch = vars(fetching)["fetch_states"]
+    told: list[int] = []
+
+    def fetch_with_trouble(gathered: Any, *args: Any, **kwargs: Any) -> Iterator[None]:
+        if len(gathered) < 4 or told:
+            return fetch(gathered, *args, **kwargs)  # type: ignore[no-any-return]
+        told.append(len(gathered))
+        for each in gathered:
+            each.obstacle = MissingScopeError(
+                "Lacks benefits:read.", method="GET", path="/v1/benefit-grants/", status=403, scopes=["benefits:read"]
+            )
+        gathered[0].obstacle = ServerError("Bad gateway.", method="GET", path="/v1/subscriptions/", status=502)
+        return iter(())
+
+    monkeypatch.setattr(fetching, "fetch_states", fetch_with_trouble)
+    ended = run()
+    assert told
+    assert (get_end(ended), ended.source) == (("succeeded", ""), "per_customer")
     assert find_differences(polar) == []
 
 
