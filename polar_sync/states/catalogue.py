@@ -9,7 +9,8 @@ from typing import Any
 Key = tuple[str, str]
 Entry = Mapping[str, Any]
 
-_PRODUCT, _BENEFIT, _METER = "product", "benefit", "meterdefinition"
+MODELS = ("product", "benefit", "meterdefinition")
+_PRODUCT, _BENEFIT, _METER = MODELS
 
 
 class Catalogue:
@@ -20,14 +21,14 @@ class Catalogue:
         self._run_id: int | None = None
         self._found: dict[Key, Entry] = {}
         self._kept: dict[Key, Entry] = {}
-        self.is_read = False
-        """Whether the catalogues' own lists were asked for in this run."""
+        self.unread = set(MODELS)
+        """Whose own lists this run has not read yet."""
 
     def keep_for(self, run_id: int) -> Catalogue:
         """Forget what is known to be kept where that was in another run. Returns itself."""
         with self._lock:
             if run_id != self._run_id:
-                self._run_id, self._kept, self.is_read = run_id, {}, False
+                self._run_id, self._kept, self.unread = run_id, {}, set(MODELS)
         return self
 
     def add(self, kind: str, items: Iterable[Mapping[str, Any]]) -> None:

@@ -19,8 +19,8 @@ from polar_sync.states.fields import StateFields
 from polar_sync.states.source import TICK_SECONDS, is_hopeless
 
 KINDS = ("subscriptions", "grants", "meters")
-_MAX_SPLITS = 0.5
-"""Answers a customer that are not whole, after which asking one by one is cheaper than dividing further."""
+_SPLITS_PER_CUSTOMER = 0.5
+"""Answers that were not whole, beyond which asking one by one is cheaper than dividing further."""
 _STATUSES = ("active", "trialing", "past_due")
 
 Sizes = Mapping[str, Mapping[UUID, int]]
@@ -118,7 +118,7 @@ class Inquiry:
         self._splits += 1
         ids = [key for key in batch.ids if not self.parts[key].is_doubtful]
         count = batch.count_parts()
-        if self._splits > max(_MAX_SPLITS * len(self.parts), 1) or count * 2 > len(ids):
+        if self._splits > _SPLITS_PER_CUSTOMER * len(self.parts) or count * 2 > len(ids):
             self._doubt(ids)
         elif not self.is_stopped:
             for some in cut(ids, count):

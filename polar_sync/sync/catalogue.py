@@ -28,6 +28,7 @@ def read_catalogue(connection: Connection, *, on_tick: Callable[[], None]) -> No
     futures = {
         model: connection.executor.submit(_read_all, list_page, connection.organization_id)
         for model, list_page in lists.items()
+        if model in connection.catalogue.unread
     }
     for model, future in futures.items():
         try:
@@ -36,9 +37,11 @@ def read_catalogue(connection: Connection, *, on_tick: Callable[[], None]) -> No
             logger.warning("No names of any %s: the token lacks %s", model, " or ".join(error.scopes) or "a scope")
         except PolarSyncError as error:
             logger.warning("No names of any %s for now: %s", model, error)
+            if not error.permanent:  # the next claim of the page asks again
+                continue
         else:
             connection.catalogue.add_entries(model, entries)
-    connection.catalogue.is_read = True
+        connection.catalogue.unread.discard(model)
 
 
 def _read_all(list_page: Callable[..., ListPage], organization_id: str | None) -> list[Any]:

@@ -52,8 +52,7 @@ def _fetch_states(
     source, first = open_source(run, connection, _get_missing(gathered)), gathered[0].page
     if first.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
         source = connection.per_customer
-    is_first = first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST
-    if run.source == PER_CUSTOMER and is_first and not connection.catalogue.is_read:
+    if run.source == PER_CUSTOMER and first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST:
         read_catalogue(connection, on_tick=keeper.tick)
     yield from fetch_states(gathered, source, on_tick=keeper.tick)
     if must_fall_back(run, find_obstacle(gathered)):

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from pytest_django import Settings
 
-from polar_sync.models import Product
+from polar_sync import sync
+from polar_sync.conf import settings as polar_settings
+from polar_sync.models import Customer, Product
 from polar_sync.states import Catalogue
 from polar_sync.testing import FakePolar
 from tests.states.conftest import Run
@@ -67,3 +71,21 @@ def test_names_that_were_removed_come_back_with_the_next_run(polar: FakePolar, r
     Product.objects.all().delete()
     run()
     assert set(Product.objects.values_list("name", flat=True)) == names
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_catalogue_is_read_once_a_run_however_often_its_first_page_is_claimed(
+    polar: FakePolar, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.05)
+    entry = {**settings.POLAR_SYNC["ORGANIZATIONS"]["default"], "REQUESTS_PER_MINUTE": 2}
+    settings.POLAR_SYNC = {"ORGANIZATIONS": {"default": entry}, "STATE_SOURCE": "per_customer"}
+    organization = polar_settings.get_organization("default")
+    with sync.connect(organization, max_wait=0.0) as connection:
+        begun = sync.begin_run(organization)
+        for _ in range(100):
+            time.sleep(sync.take_step(begun.pk, connection).wait)
+            if Customer.objects.count() > 10:
+                break
+    assert [polar.counts[f"{kind}:list"] for kind in ("customers", "products", "benefits", "meters")] == [1, 1, 1, 1]
+    assert Product.objects.exists()
