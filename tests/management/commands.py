@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -53,15 +54,20 @@ class Site:
         )
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.build_command(*arguments),
-            cwd=PROJECT,
-            env=self.build_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
+        # A shell has its background jobs ignore Ctrl-C, and so would what these start.
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                self.build_command(*arguments),
+                cwd=PROJECT,
+                env=self.build_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                **options,
+            )
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     def query(self, statement: str) -> list[Any]:
         with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as database:
