@@ -29,11 +29,13 @@ from tests.states.conftest import find_differences
 from tests.sync.conftest import Run, change_organization, get_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
-CUSTOMERS = 450
+PAGE_SIZE = 20
+CUSTOMERS = 90
 
 
 @pytest.fixture(autouse=True)
-def _batched(polar: FakePolar, settings: Settings) -> None:
+def _batched(polar: FakePolar, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", PAGE_SIZE)
     polar.generate_customers(CUSTOMERS, seed=3)
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "batched"}
 
@@ -233,7 +235,7 @@ def test_run_that_is_cancelled_writes_nothing_of_what_is_under_way(polar: FakePo
     polar.before("customer-meters:list", cancel, times=None)
     ended = run()
     assert get_end(ended) == ("failed", "cancelled")
-    assert ended.listed == Customer.objects.count() == 100
+    assert ended.listed == Customer.objects.count() == PAGE_SIZE
     assert get_end(run()) == ("succeeded", "")
     assert find_differences(polar) == []
 
@@ -264,7 +266,7 @@ def test_customer_who_changed_between_the_lists_stays_as_changed(polar: FakePola
 
 
 def test_customer_known_to_have_more_than_a_page_costs_no_answer_that_overflows(polar: FakePolar, run: Run) -> None:
-    heavy = polar.customers[250]
+    heavy = polar.customers[50]
     state: dict[str, Any] = dict(polar.get_state(heavy))
     sample = next(grant for each in polar.customers for grant in polar.get_state(each)["granted_benefits"])
     state["granted_benefits"] = [{**sample, "id": polar.make_id()} for _ in range(130)]
