@@ -56,7 +56,7 @@ def _print_minutes(measured: Figures) -> None:
     _print(f"\nComputed, not measured: minutes at {LIMIT} requests a minute, from the counted requests.\n")
     _print("| case | " + " | ".join(f"{size:,} customers" for size in SIZES) + " |")
     _print("| --- |" + " --- |" * len(SIZES))
-    for case in ("per_customer_first", "batched_first"):
+    for case in ("per_customer_first", "batched_first", "batched_unchanged"):
         if case in measured:
             each = measured[case]["requests"] / measured[case]["customers"]
             _print(f"| {case} | " + " | ".join(f"{each * size / LIMIT:,.1f}" for size in SIZES) + " |")
