@@ -49,7 +49,7 @@ class BatchedSource:
             self.leftovers.take(listed)
             yield from self.per_customer.fetch(customers, on_tick=on_tick)
             return
-        work = Inquiry(
+        inquiry = Inquiry(
             self.client,
             self.executor,
             parts=self.leftovers.take(listed),
@@ -60,43 +60,48 @@ class BatchedSource:
         )
         answered: set[UUID] = set()
         try:
-            work.run(on_tick)
-            for answer in self._answer(work, customers, listed, on_tick=on_tick):
+            inquiry.run(on_tick)
+            for answer in self._answer(inquiry, customers, listed, on_tick=on_tick):
                 if answer.state is not None:
                     answered.add(answer.id)
                 yield answer
         finally:
-            self.leftovers.put({key: parts for key, parts in work.parts.items() if key not in answered})
+            self.leftovers.put({key: parts for key, parts in inquiry.parts.items() if key not in answered})
 
     def _answer(
-        self, work: Inquiry, customers: Listed, listed: Mapping[UUID, Mapping[str, Any]], *, on_tick: Callable[[], None]
+        self,
+        inquiry: Inquiry,
+        customers: Listed,
+        listed: Mapping[UUID, Mapping[str, Any]],
+        *,
+        on_tick: Callable[[], None],
     ) -> Iterator[StateAnswer]:
-        samples = self._choose_samples(work)
-        doubtful = work.get_doubtful()
+        samples = self._choose_samples(inquiry)
+        doubtful = inquiry.get_doubtful()
         alone = dict.fromkeys([*samples, *(key for key in customers if key not in listed or key in doubtful)])
-        unlearned = work.obstacle if samples else None
-        if not work.is_stopped:
+        unlearned = inquiry.obstacle if samples else None
+        if not inquiry.is_stopped:
             for answer in self.per_customer.fetch(alone, on_tick=on_tick):
-                if answer.state is not None and answer.id in work.parts:
-                    self._learn(answer, listed[answer.id], work.parts[answer.id])
+                if answer.state is not None and answer.id in inquiry.parts:
+                    self._learn(answer, listed[answer.id], inquiry.parts[answer.id])
                 elif samples and self._is_in_the_way(answer, samples):
                     unlearned = answer.error
                 yield answer
-        rest = {key: item for key, item in listed.items() if key not in alone or work.is_stopped}
+        rest = {key: item for key, item in listed.items() if key not in alone or inquiry.is_stopped}
         if unlearned is not None:  # to assemble them now could drop fields that Polar has added since the contract
             yield from (StateAnswer(key, error=unlearned) for key in rest)
-        elif self.is_exact and self.fields.state_only and not work.is_stopped:
+        elif self.is_exact and self.fields.state_only and not inquiry.is_stopped:
             yield from self.per_customer.fetch(rest, on_tick=on_tick)
         else:
-            yield from self._assemble(work, rest)
+            yield from self._assemble(inquiry, rest)
 
-    def _choose_samples(self, work: Inquiry) -> list[UUID]:
+    def _choose_samples(self, inquiry: Inquiry) -> list[UUID]:
         """The customers, as few as will do, that have between them all that no state has shown yet."""
         chosen: list[UUID] = []
         unknown = {known.CUSTOMER, *known.CONTRACT} - self.fields.learned.keys()
-        complete = work.get_complete() if unknown else ()
+        complete = inquiry.get_complete() if unknown else ()
         while unknown:
-            having = {key: unknown & _get_kinds(work.parts[key]) for key in complete}
+            having = {key: unknown & _get_kinds(inquiry.parts[key]) for key in complete}
             best = max(having, key=lambda key: len(having[key]), default=None)
             if best is None or not having[best]:
                 break
@@ -114,14 +119,15 @@ class BatchedSource:
         if state is not None and all(isinstance(state.get(name), list) for name in known.ARRAYS):
             learn(self.fields, state, item, parts)
 
-    def _assemble(self, work: Inquiry, listed: Mapping[UUID, Mapping[str, Any]]) -> Iterator[StateAnswer]:
-        complete = work.get_complete()
+    def _assemble(self, inquiry: Inquiry, listed: Mapping[UUID, Mapping[str, Any]]) -> Iterator[StateAnswer]:
+        complete = inquiry.get_complete()
         for key in listed:
             if key not in complete:
-                yield StateAnswer(key, error=work.errors.get(key) or work.obstacle)
+                yield StateAnswer(key, error=inquiry.errors.get(key) or inquiry.obstacle)
                 continue
-            state = PolarObject(assemble(listed[key], work.parts[key], self.fields), as_of=_get_time(work.parts[key]))
-            beside = tuple(build_subscription(each, self.fields) for each in work.parts[key].beside)
+            parts = inquiry.parts[key]
+            state = PolarObject(assemble(listed[key], parts, self.fields), as_of=_get_time(parts))
+            beside = tuple(build_subscription(each, self.fields) for each in parts.beside)
             yield StateAnswer(key, state=state, beside=beside, unsure=self.fields.get_unsure())
 
 

@@ -42,6 +42,11 @@ class Connection:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _taken: Usage = field(default_factory=Usage)
 
+    def keep_for(self, run_id: int) -> None:
+        """Forget what was remembered for another run."""
+        self.catalogue.keep_for(run_id)
+        self.leftovers.keep_for(run_id)
+
     def list_customers(self, *, page: int, limit: int) -> ListPage:
         """One page of the organization's customers, oldest first; emails break ties, which Polar itself does not."""
         wanted = self.organization_id

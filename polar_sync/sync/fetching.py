@@ -48,7 +48,6 @@ def _fetch_states(
     """From the source that the run has; from the next one where that turns out to be closed to the token."""
     if not gathered:
         return
-    connection.catalogue.keep_for(run.pk)
     source, first = open_source(run, connection, _get_missing(gathered)), gathered[0].page
     if first.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
         source = connection.per_customer

@@ -37,7 +37,7 @@ def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID
         per_customer=connection.per_customer,
         densities=connection.densities,
         catalogue=connection.catalogue,
-        leftovers=connection.leftovers.keep_for(run.pk),
+        leftovers=connection.leftovers,
         fields=StateFields.load(run.state_fields),
         sizes=_count_rows(customers),
         is_exact=settings.state_source == "auto",

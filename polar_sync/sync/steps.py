@@ -75,6 +75,7 @@ def take_step(run_id: int, connection: Connection, *, max_workers: int | None = 
         finish_run(run_id, SyncRun.Status.FAILED, reason="page_failed", detail=detail)
         return Step(Progress.ENDED)
     keeper = LeaseKeeper(pages)
+    connection.keep_for(run_id)
     try:
         return _work(run, pages, connection, keeper)
     except LeaseLostError:
@@ -113,7 +114,6 @@ def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keepe
 def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> list[Gathered]:
     if pages[0].kind == SyncPage.Kind.CONFIRM:
         return [read_confirmation(run, page, connection, on_tick=keeper.tick) for page in pages]
-    connection.leftovers.keep_for(run.pk)
     gathered = list_pages(pages, connection, on_tick=keeper.tick)
     for each in gathered:
         if each.answer is not None:

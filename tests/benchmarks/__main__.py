@@ -33,6 +33,11 @@ CASES = (
     "floor_batched_requests",
     "floor_inserts",
 )
+# What the example project asks of a site that is no developer's.
+SITE = {
+    "DJANGO_DEBUG": "0",
+    "DJANGO_SECRET_KEY": "only-for-a-benchmark-that-serves-nobody-0123456789-abcdefgh",
+}
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/test"
 
 
@@ -85,8 +90,7 @@ def _get_environment(database: str, folder: Path, case: str) -> Mapping[str, str
     """A first run and its unchanged one share a SQLite file; on PostgreSQL a schema."""
     name = case.rpartition("_")[0]
     url = f"sqlite:///{folder / name}.sqlite3" if database == "sqlite" else os.environ.get("POSTGRES_URL", POSTGRESQL)
-    return {**os.environ, "DATABASE_URL": url, "BENCHMARK_SCHEMA": f"polar_bench_{name}", "DJANGO_DEBUG": "0",
-            "DJANGO_SECRET_KEY": "only-for-a-benchmark-that-serves-nobody-0123456789-abcdefgh"}  # fmt: skip
+    return {**os.environ, **SITE, "DATABASE_URL": url, "BENCHMARK_SCHEMA": f"polar_bench_{name}"}
 
 
 def _run_case(case: str, server: dict[str, Any], environment: Mapping[str, str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from redis import Redis
 
-from tests.benchmarks.__main__ import serve
+from tests.benchmarks.__main__ import SITE, serve
 
 CASES = ("command, first", "command, unchanged", "worker, first")
 _REDIS = "redis://127.0.0.1:6379/9"
@@ -56,12 +56,11 @@ def _make_site(server: Mapping[str, str]) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         site = {
             **os.environ,
+            **SITE,
             "DATABASE_URL": f"sqlite:///{Path(folder) / 'memory.sqlite3'}",
             "POLAR_ACCESS_TOKEN": server["access_token"],
             "POLAR_SERVER": server["url"],
             "POLAR_REQUESTS_PER_MINUTE": "1000000",
-            "DJANGO_DEBUG": "0",
-            "DJANGO_SECRET_KEY": "only-for-a-benchmark-that-serves-nobody-0123456789-abcdefgh",
         }
         _manage(site, "migrate", "--verbosity", "0")
         yield site
@@ -82,7 +81,6 @@ def _work(site: Mapping[str, str]) -> float:
     """Have one worker do a run, on a queue of its own."""
     queue = f"polar_bench_{uuid4().hex}"
     broker = os.environ.get("REDIS_URL", _REDIS)
-    # The budget is kept in the process: a window of a million entries is not what is measured.
     site = {**site, "CELERY_BROKER_URL": broker, "POLAR_BENCH_QUEUE": queue}
     command = [sys.executable, "-m", "celery", "--app", "tests.benchmarks.memory_app", "worker"]
     command += ["--pool", "solo", "--loglevel", "ERROR"]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from tests.benchmarks.__main__ import POSTGRESQL, serve
+from tests.benchmarks.__main__ import POSTGRESQL, SITE, serve
 
 _PREPARE = """
 import django; django.setup()
@@ -55,9 +55,8 @@ def main() -> None:
     with serve(arguments.customers) as server:
         environment = {
             **os.environ,
+            **SITE,
             "DJANGO_SETTINGS_MODULE": "project.settings",
-            "DJANGO_DEBUG": "0",
-            "DJANGO_SECRET_KEY": "only-for-a-benchmark-that-serves-nobody-0123456789-abcdefgh",
             "DATABASE_URL": os.environ.get("POSTGRES_URL", POSTGRESQL),
             "POLAR_ACCESS_TOKEN": server["access_token"],
             "POLAR_SERVER": server["url"],
