@@ -1,9 +1,11 @@
 # make demo    mirror an organization (POLAR_ACCESS_TOKEN), or a made-up one, and look at it in the admin
-# make test    everything that has to hold before a change goes in
+# make test    everything that has to hold before a change goes in, the tests in random order (SEED=… repeats one)
+# make test-sqlite, make test-postgresql   the parts of it that run code
 # make bench   what mirroring costs, beside the loop that every team writes first
 # make lint    the part of it that runs no code
 # make clean   remove what these made
 
+# Another pair of versions: make test VENV=.venv-6.0 PYTHON=python3.12 DJANGO='django~=6.0.0'
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -12,17 +14,21 @@ POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/test
 # What a developer has exported for a real organization must not reach a test.
 CLEAN_ENV := env -u POLAR_ACCESS_TOKEN -u POLAR_SERVER -u POLAR_REQUESTS_PER_MINUTE -u DATABASE_URL \
 	-u CELERY_BROKER_URL -u DJANGO_SECRET_KEY -u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-sqlite test-postgresql bench lint clean
 .NOTPARALLEL:
 
 demo: $(INSTALLED)
 	@exec $(BIN)/python -m project.demo
 
-test: lint
+test: lint test-sqlite test-postgresql
+
+test-sqlite: $(INSTALLED)
 	$(CLEAN_ENV) $(BIN)/python manage.py makemigrations --check
 	$(CLEAN_ENV) $(PYTEST)
+
+test-postgresql: $(INSTALLED)
 	@if $(BIN)/python -m tests.postgresql "$(POSTGRES_URL)"; then \
 		$(CLEAN_ENV) DATABASE_URL="$(POSTGRES_URL)" $(PYTEST) -m 'database and not any_database'; \
 	elif [ "$${POLAR_SYNC_REQUIRE_SERVICES:-}" = 1 ]; then \
@@ -41,7 +47,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .nox build dist
+	rm -rf .venv .venv-* .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 # Any Python that is new enough, PYTHON=… to choose. A name can be on the path and still not run (pyenv), so each is
 # asked. pip is brought up to date first: dependency groups need 25.1.
@@ -58,5 +64,5 @@ $(INSTALLED): pyproject.toml
 		echo "Installing into $(VENV) with $$("$$python" --version)"; "$$python" -m venv --clear $(VENV); \
 	fi
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[postgres,redis,testing]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[postgres,redis,testing]' --group dev $(if $(DJANGO),'$(DJANGO)')
 	@touch $@

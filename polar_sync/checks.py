@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from celery import current_app
 from django.apps import AppConfig
 from django.apps import apps as installed_apps
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.db import connections, router
 
@@ -20,6 +21,7 @@ from polar_sync.conf import Mistake, OrganizationSettings, SettingError, setting
 from polar_sync.exceptions import ConfigurationError
 
 TAG = "polar_sync"
+SUPPORTED_DATABASES = {"postgresql", "sqlite"}
 
 IDS = {
     Mistake.MISSING: "polar_sync.E001",
@@ -34,6 +36,8 @@ IDS = {
     Mistake.SAME_TOKEN: "polar_sync.E010",
 }
 UNUSABLE_STORAGE = "polar_sync.E011"
+UNSUPPORTED_DATABASE = "polar_sync.E012"
+NAIVE_TIMES = "polar_sync.E013"
 NO_ORGANIZATION = "polar_sync.W001"
 UNSHARED_STORAGE = "polar_sync.W002"
 DEFERRED_TRANSACTIONS = "polar_sync.W003"
@@ -114,9 +118,19 @@ def has_workers() -> bool:
 
 @register(TAG)
 def check_database(app_configs: Apps, **options: object) -> list[CheckMessage]:
-    """W003 where the mirror is written to a SQLite whose transactions begin without the write lock."""
+    """E012 on anything but SQLite and PostgreSQL; W003 on a SQLite whose transactions begin without the write lock."""
     alias = router.db_for_write(installed_apps.get_model("polar_sync", "Customer"))
     connection = connections[alias]
+    if connection.vendor not in SUPPORTED_DATABASES:
+        return [
+            Error(
+                f'The database "{alias}" ({connection.vendor}) cannot hold the mirror; PostgreSQL and SQLite can. '
+                "MySQL and MariaDB have no unique constraint with a condition: nothing would keep two runs of an "
+                "organization from being active at once.",
+                hint="A database router can send the app polar_sync alone to another database.",
+                id=UNSUPPORTED_DATABASE,
+            )
+        ]
     mode = str(connection.settings_dict.get("OPTIONS", {}).get("transaction_mode") or "")
     if connection.vendor != "sqlite" or mode.upper() in {"IMMEDIATE", "EXCLUSIVE"}:
         return []
@@ -126,5 +140,19 @@ def check_database(app_configs: Apps, **options: object) -> list[CheckMessage]:
             'with "database is locked".',
             hint=f'Set DATABASES["{alias}"]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 30}}.',
             id=DEFERRED_TRANSACTIONS,
+        )
+    ]
+
+
+@register(TAG)
+def check_times(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """E013 where Django would store times without their time zone."""
+    if django_settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "USE_TZ is False, and Polar's times are instants: without their time zone they could not be compared.",
+            hint="Set USE_TZ = True; TIME_ZONE may be any.",
+            id=NAIVE_TIMES,
         )
     ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polar_sync.payloads.interval import Interval
 
 
 class PolarSyncError(Exception):
@@ -14,6 +17,10 @@ class PolarSyncError(Exception):
     """
 
     permanent: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own would call the class with the message alone, which most of these cannot be made of.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class ConfigurationError(PolarSyncError):
@@ -32,7 +39,7 @@ class PolarError(PolarSyncError):
     """A request to Polar did not get the answer that was asked for.
 
     `method`, `path` (without query), `status` (None where there was no answer), `error` (Polar's own name for it,
-    None where it gave none) and `as_of` (when the answer was true on Polar's clock, None where there was none)
+    None where it gave none) and `interval` (when Polar read what it answered, None where it did not answer)
     describe the request. Neither the message nor an attribute carries a token.
     """
 
@@ -46,14 +53,14 @@ class PolarError(PolarSyncError):
         path: str,
         status: int | None = None,
         error: str | None = None,
-        as_of: datetime | None = None,
+        interval: Interval | None = None,
     ) -> None:
         super().__init__(message)
         self.method = method
         self.path = path
         self.status = status
         self.error = error
-        self.as_of = as_of
+        self.interval = interval
 
 
 class AuthenticationError(PolarError):
@@ -128,6 +135,12 @@ class NetworkError(PolarError):
 
 class UnreadableAnswerError(PolarError):
     """A success status whose body is not what the contract says: HTML, truncated JSON, wrong shape."""
+
+
+class DeniedStateError(PolarSyncError):
+    """Polar has a customer and says that its state does not exist; nothing was written of it. Try again later."""
+
+    permanent = False
 
 
 class BudgetError(PolarSyncError):

@@ -1,4 +1,4 @@
-"""What a project can listen to. Receivers run after commit; one that raises is logged and stops nobody else.
+"""What a project can listen to. Receivers run after commit; Django logs one that raises, and it stops nobody else.
 
 `customer_changed` is sent once for each customer of which anything changed, with `sender` the `Customer` model,
 `organization` (the `Organization`), `customer_id` and `changes`, a tuple of `polar_sync.store.Change`.
@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 customer_changed = Signal()
 
-logger = logging.getLogger(__name__)
-
 
 def announce_changes(changes: Iterable[Change], *, organization: Organization, using: str) -> None:
     """Send `customer_changed` for these changes once the transaction has committed."""
@@ -40,11 +37,4 @@ def announce_changes(changes: Iterable[Change], *, organization: Organization, u
 def _send(by_customer: dict[UUID, tuple[Change, ...]], organization: Organization) -> None:
     sender = apps.get_model("polar_sync", "Customer")
     for customer_id, changes in by_customer.items():
-        answers = customer_changed.send_robust(
-            sender, organization=organization, customer_id=customer_id, changes=changes
-        )
-        for receiver, answer in answers:
-            if isinstance(answer, Exception):
-                logger.error(
-                    "Receiver %r of customer_changed failed for customer %s", receiver, customer_id, exc_info=answer
-                )
+        customer_changed.send_robust(sender, organization=organization, customer_id=customer_id, changes=changes)

@@ -8,25 +8,38 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from celery import shared_task
 from django.db import router, transaction
+from django.utils import timezone
 
 from polar_sync import sync
 from polar_sync.conf import settings
-from polar_sync.exceptions import BudgetError, ConfigurationError, PolarError, RunActiveError
+from polar_sync.exceptions import (
+    BudgetWaitError,
+    ConfigurationError,
+    PolarSyncError,
+    RunActiveError,
+)
 from polar_sync.models import SyncRun
+from polar_sync.sync import verification
 from polar_sync.sync.leases import count_idle_workers, count_live_leases, touch_run
-from polar_sync.sync.runs import close_outdated_runs, finish_run
+from polar_sync.sync.runs import close_if_outdated, drop_lost_connection, finish_run
 from polar_sync.sync.steering import get_failed_ids
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _JITTER_SECONDS = 5.0
 _MAX_REFRESH_RETRIES = 8
+_LONGEST_COUNTDOWN = 14 * 60.0
+"""With jitter below a quarter of an hour; Redis hands out once more what waits for an hour, its visibility timeout.
+Who comes too early looks again."""
 
 
 @shared_task(name="polar_sync.sync_organization", ignore_result=True)
@@ -56,7 +69,7 @@ def sync_pages(run: int) -> None:
         return
     step = sync.take_step(run, connection, max_workers=settings.workers)
     if step.progress is sync.Progress.WAITING:
-        _queue(sync_pages, run, countdown=_add_jitter(step.wait))
+        _queue(sync_pages, run, countdown=_get_countdown(step.wait))
     elif step.progress is sync.Progress.DONE:
         _queue_pages(run, 1)
         if step.opened > 1:
@@ -69,30 +82,78 @@ def refresh_customer(self: Any, organization: str, id: str) -> None:  # noqa: A0
     connection = sync.get_worker_connection(settings.get_organization(organization))
     try:
         sync.refresh_customer(settings.get_organization(organization), UUID(id), connection)
-    except (PolarError, BudgetError) as error:
+    except BudgetWaitError as error:
+        # Nothing was asked, so that this is no try that failed.
+        self.apply_async((organization, id), countdown=_get_countdown(error.retry_in), retries=self.request.retries)
+    except PolarSyncError as error:
         if error.permanent:
             raise
         wait = getattr(error, "retry_in", 2.0**self.request.retries)
-        raise self.retry(exc=error, countdown=_add_jitter(wait)) from None
+        raise self.retry(exc=error, countdown=_get_countdown(wait)) from None
+
+
+@shared_task(name="polar_sync.verify_organization", bind=True, ignore_result=True, max_retries=_MAX_REFRESH_RETRIES)
+def verify_organization(
+    self: Any,
+    organization: str,
+    sample: int = 100,
+    is_repairing: bool = False,
+    rest: list[str] | None = None,
+    tally: dict[str, Any] | None = None,
+) -> None:
+    """Compare customers with Polar, those first whose state was confirmed least recently; the admin shows the result.
+
+    Where the request budget is used up, the `rest` of them are left to another message, with the `tally` so far.
+    """
+    entry = settings.get_organization(organization)
+    row = verification.get_organization(entry)
+    pending = verification.choose_customers(row, sample=sample) if rest is None else [UUID(each) for each in rest]
+    counted = verification.Tally.load(tally or {})
+    before, started_at = counted.checked, timezone.now()
+    done: set[UUID] = set()
+    try:
+        connection = sync.get_worker_connection(entry)
+        for finding in verification.verify_customers(entry, pending, connection, is_repairing=is_repairing):
+            counted.add(finding)
+            done.add(finding.id)
+    except PolarSyncError as error:
+        if error.permanent:
+            raise
+        left = [str(each) for each in pending if each not in done]
+        wait = _get_countdown(getattr(error, "retry_in", 2.0**self.request.retries))
+        arguments = (organization, sample, is_repairing, left, counted.dump())
+        if counted.checked == before and not isinstance(error, BudgetWaitError):
+            raise self.retry(exc=error, args=arguments, kwargs={}, countdown=wait) from None
+        _queue(verify_organization, *arguments, countdown=wait)
+        return
+    kept = counted.save(row, started_at=started_at)
+    if not kept.is_equal:
+        logger.warning("%s from Polar; see the admin or run manage.py polar_sync_verify", kept)
 
 
 @shared_task(name="polar_sync.resume_runs", ignore_result=True)
 def resume_runs() -> None:
-    """Put workers back on running runs that have lost some, and close abandoned ones that are too old. Every minute."""
-    close_outdated_runs()
-    for run in SyncRun.objects.filter(status=SyncRun.Status.RUNNING):
-        idle = count_idle_workers(run, workers=settings.workers)
-        if idle:
-            logger.warning("Run %s lacks %s of its %s workers; it is continued", run.pk, idle, settings.workers)
-            touch_run(run.pk)
-            _queue_pages(run.pk, idle)
+    """Put workers back on running runs that have lost some, and close abandoned ones that are too old. Every minute.
+
+    What goes wrong with one run is raised once the others have been seen to.
+    """
+    _do_each(_resume, list(SyncRun.objects.filter(status=SyncRun.Status.RUNNING)))
+
+
+def _resume(run: SyncRun) -> None:
+    if close_if_outdated(run):
+        return
+    idle = count_idle_workers(run, workers=settings.workers)
+    if idle:
+        logger.warning("Run %s lacks %s of its %s workers; it is continued", run.pk, idle, settings.workers)
+        touch_run(run.pk)
+        _queue_pages(run.pk, idle)
 
 
 @shared_task(name="polar_sync.refresh_customers", ignore_result=True)
 def refresh_customers(organization: str, ids: list[str]) -> None:
-    """Queue a refresh of each of these customers."""
-    for customer_id in ids:
-        _queue(refresh_customer, organization, customer_id)
+    """Queue a refresh of each of these customers; one that cannot be queued costs none of the others."""
+    _do_each(partial(_queue, refresh_customer, organization), ids)
 
 
 @shared_task(name="polar_sync.retry_failures", ignore_result=True)
@@ -100,6 +161,20 @@ def retry_failures(run: int) -> None:
     """Queue a refresh of each customer that a run could not mirror."""
     row = SyncRun.objects.select_related("organization").get(pk=run)
     refresh_customers(row.organization.name, [str(customer_id) for customer_id in get_failed_ids(run)])
+
+
+def _do_each(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Do all of it, and raise at the end what went wrong on the way. A lost database connection is made anew."""
+    errors: list[Exception] = []
+    for item in items:
+        try:
+            work(item)
+        except Exception as error:
+            logger.exception("%s failed; the others go on", item)
+            errors.append(error)
+            drop_lost_connection()
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} could not be done", errors)
 
 
 def _queue_pages(run: int, workers: int) -> None:
@@ -113,6 +188,6 @@ def _queue(task: Any, *arguments: Any, countdown: float | None = None) -> None:
     transaction.on_commit(send, using=router.db_for_write(SyncRun))
 
 
-def _add_jitter(seconds: float) -> float:
-    """So that workers that wait for the same moment do not all come in it."""
-    return seconds + random.uniform(0, _JITTER_SECONDS)  # noqa: S311 - no secret
+def _get_countdown(seconds: float) -> float:
+    """The countdown for a wait, with jitter: workers that wait for the same moment do not all come in it."""
+    return min(seconds, _LONGEST_COUNTDOWN) + random.uniform(0, _JITTER_SECONDS)  # noqa: S311 - no secret

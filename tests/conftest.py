@@ -1,22 +1,23 @@
 """What all tests share: the services and recordings that may be absent, and which tests use the database."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import TransactionTestCase
-from redis import Redis
-from redis.exceptions import RedisError
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-REDIS = os.environ.get("POLAR_SYNC_TEST_REDIS", "redis://127.0.0.1:6379")
-# Redis has sixteen databases where nobody says otherwise; the first is left to whoever uses it by habit.
-REDIS_DATABASES = range(15, 0, -1)
-REDIS_LOCK = "polar_sync:tests:lock"
-REDIS_LOCK_SECONDS = 1800
+from tests.postgresql import name_database
+from tests.services import RECORDINGS, SHARED, borrow_redis, miss
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+hypothesis_settings.load_profile("tests")
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback"}
 
 
@@ -31,21 +32,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("database")
 
 
-def miss(what: str) -> NoReturn:
-    """Skip for want of something, or fail where POLAR_SYNC_REQUIRE_SERVICES=1 says that it must be there."""
-    if os.environ.get("POLAR_SYNC_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{what}, and POLAR_SYNC_REQUIRE_SERVICES=1 requires it.")
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+    django_db_modify_db_settings_parallel_suffix: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    testrun_uid: str,
+    worker_id: str,
 ) -> None:
-    """Test on SQLite in a file: threads and processes meet there as they do in earnest, which in memory they do not."""
+    """A database that no other process of this test run has, nor another run beside it.
+
+    SQLite is in a file: threads and processes meet there as they do in earnest, which in memory they do not.
+    """
     database: dict[str, Any] = settings.DATABASES["default"]
-    if database["ENGINE"].endswith(".sqlite3"):
-        database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    is_sqlite = database["ENGINE"].endswith(".sqlite3")
+    database.setdefault("TEST", {})["NAME"] = (
+        str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        if is_sqlite
+        else name_database(f"{database['NAME']}_{worker_id}", run=testrun_uid)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -59,49 +63,13 @@ def shared_folder() -> Path:
 @pytest.fixture(scope="session")
 def recordings(shared_folder: Path) -> Path:
     """The folder with the recordings of a real Polar server."""
-    folder = shared_folder / "recordings"
-    if not folder.is_dir():
+    if not RECORDINGS.is_dir():
         miss("../shared/recordings is absent")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def redis_database() -> Iterator[str]:
-    """The URL of a Redis database that nobody else uses while these tests run."""
-    server = Redis.from_url(REDIS, socket_connect_timeout=2)
-    try:
-        server.ping()
-    except RedisError as error:
-        miss(f"The Redis of POLAR_SYNC_TEST_REDIS, or else of this machine, does not answer ({type(error).__name__})")
-    finally:
-        server.close()
-    for number in REDIS_DATABASES:
-        with Redis.from_url(REDIS, db=number) as connection:
-            if claim_database(connection):
-                yield f"{REDIS}/{number}"
-                connection.flushdb()
-                return
-    miss(f"Redis answers, but none of its databases {REDIS_DATABASES[-1]} to {REDIS_DATABASES[0]} is free")
-
-
-def claim_database(connection: Redis) -> bool:
-    """Take an empty database, or one that an earlier test run left behind."""
-    # The marker outlives the lock, and tells our own remains from somebody's data.
-    marker = f"{REDIS_LOCK}:marker"
-    if connection.dbsize() and not connection.exists(marker):
-        return False
-    if not connection.set(REDIS_LOCK, os.getpid(), nx=True, ex=REDIS_LOCK_SECONDS):
-        return False
-    connection.set(marker, 1)
-    return True
+    return RECORDINGS
 
 
 @pytest.fixture
-def redis_url(redis_database: str) -> str:
-    """The URL of an empty Redis database."""
-    with Redis.from_url(redis_database) as connection:
-        # By key and not by FLUSHDB, which would drop the lock too.
-        for key in connection.scan_iter():
-            if not key.startswith(REDIS_LOCK.encode()):
-                connection.delete(key)
-    return redis_database
+def redis_url() -> Iterator[str]:
+    """The URL of an empty Redis database that nobody else uses meanwhile."""
+    with borrow_redis() as url:
+        yield url

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from polar_sync.models import Organization
+from polar_sync.payloads import Interval
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.store import ApplyResult, Observation, apply, observe_absence, observe_customer, observe_state
 
@@ -31,9 +32,17 @@ def make_id(name: object) -> str:
     return str(make_uuid(name))
 
 
-def at(minutes: float) -> datetime:
-    """A time on Polar's clock, later than any that the objects below tell of."""
-    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+def at(number: float) -> datetime:
+    """A time on Polar's clock, later than any that the objects below tell of.
+
+    From each number to the next it is so long that a state of the one can have been read at no time of the other.
+    """
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=2 * number)
+
+
+def read_at(number: float) -> Interval:
+    """As `at`, for what was read at that very moment."""
+    return Interval.at(at(number))
 
 
 def build_customer(name: object, /, **fields: Any) -> dict[str, Any]:
@@ -171,16 +180,16 @@ def create_organization(name: str = "default", *, polar_id: UUID = ORGANIZATION_
     return Organization.objects.create(name=name, polar_id=polar_id, server="production")
 
 
-def apply_states(organization: Organization, *states: Any, as_of: datetime) -> ApplyResult:
-    return apply([observe_state(state, as_of=as_of) for state in states], organization=organization)
+def apply_states(organization: Organization, *states: Any, interval: Interval) -> ApplyResult:
+    return apply([observe_state(state, interval=interval) for state in states], organization=organization)
 
 
-def apply_customers(organization: Organization, *customers: Any, as_of: datetime) -> ApplyResult:
-    return apply([observe_customer(customer, as_of=as_of) for customer in customers], organization=organization)
+def apply_customers(organization: Organization, *customers: Any, interval: Interval) -> ApplyResult:
+    return apply([observe_customer(customer, interval=interval) for customer in customers], organization=organization)
 
 
-def apply_absences(organization: Organization, *names: object, as_of: datetime) -> ApplyResult:
-    observations: list[Observation] = [observe_absence(make_uuid(name), as_of=as_of) for name in names]
+def apply_absences(organization: Organization, *names: object, interval: Interval) -> ApplyResult:
+    observations: list[Observation] = [observe_absence(make_uuid(name), interval=interval) for name in names]
     return apply(observations, organization=organization)
 
 

@@ -1,7 +1,12 @@
 """Each mistake in the settings is found by the check that is documented for it."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
+import pymysql
 import pytest
 from celery import Celery, current_app
 from django.core.checks import CheckMessage, run_checks
@@ -9,8 +14,10 @@ from django.db import connections
 from pytest_django import Settings
 
 from polar_sync import checks
+from tests.services import PROJECT, build_environment
 
 TOKEN = "polar_oat_for_tests_only_0123456789"
+IDS = ("1dbfc517-0bbf-4301-9ba8-555ca42b9737", "8abeac83-20be-4e0d-8758-326691a2e9a6")
 ORGANIZATION: dict[str, Any] = {"ACCESS_TOKEN": TOKEN}
 
 
@@ -142,6 +149,21 @@ def test_two_names_with_one_token_and_server_are_an_error(settings: Settings) ->
     assert find_ids() == ["polar_sync.E010"]
 
 
+@pytest.mark.parametrize("ids", [(IDS[0], None), (None, IDS[0]), (IDS[0], IDS[0].upper())])
+def test_two_names_for_what_can_be_one_organization_are_an_error(
+    settings: Settings, ids: tuple[str | None, str | None]
+) -> None:
+    names = dict(zip(("shop", "store"), ids, strict=True))
+    configure(settings, ORGANIZATIONS={name: {**ORGANIZATION, "ORGANIZATION_ID": id_} for name, id_ in names.items()})
+    assert find_ids() == ["polar_sync.E010"]
+
+
+def test_two_organizations_that_one_token_sees_are_fine(settings: Settings) -> None:
+    names = dict(zip(("shop", "store"), IDS, strict=True))
+    configure(settings, ORGANIZATIONS={name: {**ORGANIZATION, "ORGANIZATION_ID": id_} for name, id_ in names.items()})
+    assert find_ids() == []
+
+
 def test_one_token_on_two_servers_is_fine(settings: Settings) -> None:
     configure(settings, ORGANIZATIONS={"shop": ORGANIZATION, "test": {**ORGANIZATION, "SERVER": "sandbox"}})
     assert find_ids() == []
@@ -245,3 +267,50 @@ def test_sqlite_that_locks_first_is_fine(mirror: dict[str, Any], mode: str) -> N
 def test_postgresql_is_fine(mirror: dict[str, Any]) -> None:
     mirror["ENGINE"] = "django.db.backends.postgresql"
     assert find_database_ids() == []
+
+
+@pytest.mark.parametrize("command", [("check",), ("migrate",)])
+def test_mariadb_is_refused_before_anything_is_made_in_it(mariadb: Any, command: tuple[str, ...]) -> None:
+    database, environment = mariadb
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "(polar_sync.E012)" in done.stderr
+    assert "have no unique constraint with a condition" in done.stderr
+    database.execute("SHOW TABLES")
+    assert database.fetchall() == ()
+
+
+@pytest.fixture
+def mariadb() -> Iterator[Any]:
+    """A new database on the MariaDB of this machine, and the environment of a project that uses it."""
+    name = f"test_polar_sync_{uuid4().hex[:8]}"
+    try:
+        connection = pymysql.connect(host="127.0.0.1", user="root", connect_timeout=3)
+    except pymysql.OperationalError as error:
+        # Never required: all that is to be seen there is that it is refused.
+        pytest.skip(f"MariaDB does not answer: {error}")
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            cursor.execute(f"USE {name}")
+            environment = build_environment(
+                DATABASE_URL=f"mysql://root@127.0.0.1:3306/{name}", DJANGO_SETTINGS_MODULE="tests.mariadb_settings"
+            )
+            yield cursor, environment
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_times_without_a_time_zone_are_an_error(settings: Settings) -> None:
+    configure(settings)
+    settings.USE_TZ = False
+    (message,) = find_messages()
+    assert message.id == "polar_sync.E013"
+    assert "USE_TZ = True" in str(message.hint)

@@ -1,7 +1,9 @@
 """The typed settings: defaults, live reading, and errors that help without showing a secret."""
 
+import re
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -9,6 +11,8 @@ from pytest_django import Settings
 from polar_sync.conf import OrganizationSettings, SettingError
 from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import ConfigurationError
+from polar_sync.tokens import Token
+from tests.exposure import expose
 
 TOKEN = "polar_oat_for_tests_only_0123456789"
 
@@ -20,7 +24,7 @@ def configure(settings: Settings, **organization: object) -> None:
 def test_only_a_token_is_needed(settings: Settings) -> None:
     configure(settings)
     assert polar_settings.get_organization("shop") == OrganizationSettings(
-        name="shop", access_token=TOKEN, server="production", organization_id=None, requests_per_minute=500
+        name="shop", access_token=Token(TOKEN), server="production", organization_id=None, requests_per_minute=500
     )
     assert polar_settings.concurrency == 4
     assert polar_settings.workers == 4
@@ -87,6 +91,21 @@ def test_organization_id_is_a_uuid_or_its_text(settings: Settings) -> None:
         assert polar_settings.get_organization("shop").organization_id == expected
 
 
+def test_organizations_of_one_token_share_the_smallest_of_their_budgets(settings: Settings) -> None:
+    settings.POLAR_SYNC = {
+        "ORGANIZATIONS": {
+            "alone": {"ACCESS_TOKEN": f"{TOKEN}_x"},
+            "shop": {"ACCESS_TOKEN": TOKEN, "ORGANIZATION_ID": str(uuid.uuid4())},
+            "elsewhere": {"ACCESS_TOKEN": TOKEN, "SERVER": "sandbox"},
+            "store": {"ACCESS_TOKEN": TOKEN, "ORGANIZATION_ID": str(uuid.uuid4()), "REQUESTS_PER_MINUTE": 200},
+        }
+    }
+    found = {
+        name: (each.shares_budget_of, each.requests_per_minute) for name, each in polar_settings.organizations.items()
+    }
+    assert found == {"alone": (None, 500), "shop": ("shop", 200), "elsewhere": (None, 100), "store": ("shop", 200)}
+
+
 def test_token_is_not_in_the_repr(settings: Settings) -> None:
     configure(settings)
     assert TOKEN not in repr(polar_settings.organizations)
@@ -149,6 +168,55 @@ def test_misplaced_token_is_never_shown(settings: Settings, given: object) -> No
         while error is not None:
             assert TOKEN not in f"{error!s}{error!r}{vars(error)}"
             error = error.__cause__ or error.__context__  # noqa: PLW2901
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"CONCURRENCY": 0},
+        {"CONCURENCY": 4},
+        {"THROTTLE_STORAGE": TOKEN},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": TOKEN, "SERVER": "nowhere"}, "live": {"ACCESS_TOKEN": TOKEN}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": TOKEN}, "live": {"ACCESS_TOKEN": TOKEN}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": f"{TOKEN}\n"}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": [TOKEN]}}},
+        {"ORGANIZATIONS": {"shop": {"SERVER": TOKEN, "ACCESS_TOKEN": "x"}}},
+        {"ORGANIZATIONS": [TOKEN]},
+    ],
+)
+def test_wrong_setting_puts_no_token_into_an_error_report(settings: Settings, wrong: dict[str, Any]) -> None:
+    settings.POLAR_SYNC = {"ORGANIZATIONS": {"default": {"ACCESS_TOKEN": TOKEN}}, **wrong}
+    with pytest.raises(SettingError) as caught:
+        _ = polar_settings.concurrency, polar_settings.throttle_storage, polar_settings.organizations
+    assert TOKEN not in hide_misplaced(expose(caught.value))
+    for error in polar_settings.find_errors():
+        assert TOKEN not in hide_misplaced(expose(error))
+
+
+def hide_misplaced(report: str) -> str:
+    """Without what Django's own page tells of the settings: it hides only what stands under the name of a token."""
+    return re.sub(r"<td>POLAR_SYNC</td>.*?</tr>|^POLAR_SYNC = .*?$", "", report, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_page_of_an_error_hides_the_tokens_in_the_settings(settings: Settings) -> None:
+    configure(settings, REQUESTS_PER_MINUTE=0)
+    with pytest.raises(SettingError) as caught:
+        _ = polar_settings.organizations
+    shown = expose(caught.value)
+    assert "REQUESTS_PER_MINUTE" in shown
+    assert TOKEN not in shown
+
+
+def test_unknown_organization_puts_no_token_into_an_error_report(settings: Settings) -> None:
+    configure(settings)
+    with pytest.raises(SettingError) as caught:
+        polar_settings.get_organization("shpo")
+    assert TOKEN not in expose(caught.value)
+
+
+def test_token_may_be_masked_in_the_settings(settings: Settings) -> None:
+    configure(settings, ACCESS_TOKEN=Token(TOKEN))
+    assert polar_settings.get_organization("shop").access_token == Token(TOKEN)
 
 
 def test_token_that_is_no_text_is_described_by_its_type(settings: Settings) -> None:

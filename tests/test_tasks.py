@@ -10,12 +10,15 @@ from uuid import uuid4
 
 import pytest
 from celery.exceptions import Retry
+from django.db import OperationalError, connection
+from django.db.models import Value
+from django.db.models.functions import Replace
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from polar_sync import sync, tasks
 from polar_sync.exceptions import NotFoundError
-from polar_sync.models import Customer, SyncPage, SyncRun
+from polar_sync.models import Customer, SyncPage, SyncRun, Verification
 from polar_sync.sync.connections import close_worker_connections
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
 from tests.sync.socketless import check_counts, count_asked, read_mirror, read_polar
@@ -29,10 +32,19 @@ class Broker:
     def __init__(self) -> None:
         self.messages: deque[tuple[Any, tuple[Any, ...], dict[str, Any]]] = deque()
         self.countdowns: list[float] = []
+        self.retries: list[int] = []
 
     def send(
-        self, task: Any, args: Any = None, kwargs: Any = None, *, countdown: float | None = None, **_: Any
+        self,
+        task: Any,
+        args: Any = None,
+        kwargs: Any = None,
+        *,
+        countdown: float | None = None,
+        retries: int = 0,
+        **_: Any,
     ) -> None:
+        self.retries.append(retries)
         self.messages.append((task, tuple(args or ()), dict(kwargs or {})))
         if countdown is not None:
             self.countdowns.append(countdown)
@@ -226,6 +238,46 @@ def test_resuming_closes_what_is_too_old(polar: FakePolar, broker: Broker) -> No
     assert not broker.messages
 
 
+def test_run_that_cannot_be_resumed_costs_the_others_nothing(
+    polar: FakePolar, broker: Broker, settings: Settings
+) -> None:
+    other = polar.add_organization(seed=7, customers=4)
+    entry = settings.POLAR_SYNC["ORGANIZATIONS"]["default"]
+    entries = {"default": entry, "other": {**entry, "ACCESS_TOKEN": other.access_token}}
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "ORGANIZATIONS": entries}
+    for name in entries:
+        tasks.sync_organization(name)
+    broker.messages.clear()
+    expire()
+    broken: list[str] = []
+
+    def break_once(execute: Any, sql: str, *args: Any) -> Any:
+        if not broken and sql.startswith("UPDATE"):
+            broken.append(sql)
+            raise OperationalError("the server closed the connection")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(break_once), pytest.raises(ExceptionGroup, match="1 could not be done"):
+        tasks.resume_runs()
+    assert broker.get_names() == ["polar_sync.sync_pages"] * 4
+    tasks.resume_runs()
+    assert {args for _, args, _ in broker.messages} == {(run.pk,) for run in SyncRun.objects.all()}
+
+
+def test_customer_that_cannot_be_queued_costs_the_others_nothing(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(task: Any, args: Any, **options: Any) -> None:
+        if args[1] == "b":
+            raise OSError("the broker is away")
+        broker.send(task, args)
+
+    monkeypatch.setattr("celery.app.task.Task.apply_async", send)
+    with pytest.raises(ExceptionGroup, match="1 could not be done"):
+        tasks.refresh_customers("default", ["a", "b", "c"])
+    assert [args for _, args, _ in broker.messages] == [("default", "a"), ("default", "c")]
+
+
 def test_customer_is_refreshed(polar: FakePolar, broker: Broker) -> None:
     customer = polar.create_customer(name="Ada")
     tasks.refresh_customer("default", customer["id"])
@@ -238,6 +290,36 @@ def test_refresh_tries_again_after_trouble_that_passes(polar: FakePolar, broker:
     with pytest.raises(Retry):
         tasks.refresh_customer.apply(args=("default", customer["id"]), throw=True)
     assert not Customer.all_objects.exists()
+
+
+def test_hour_that_polar_asks_to_wait_is_waited_for_in_messages_of_less_than_a_quarter(
+    polar: FakePolar, broker: Broker
+) -> None:
+    polar.generate_customers(50)
+    tasks.sync_organization("default")
+    del broker.messages[1], broker.messages[1], broker.messages[1]
+    polar.faults.add(Fault(kind="rate_limit", retry_after=3600))
+    for _ in range(3):
+        task, args, _ = broker.messages.popleft()
+        task(*args)
+        assert broker.get_names() == ["polar_sync.sync_pages"]
+    assert len(polar.requests) == 1
+    assert [840 <= countdown < 900 for countdown in broker.countdowns] == [True] * 3
+    assert SyncRun.objects.get().status == "running"
+
+
+def test_refresh_waits_as_long_as_polar_asks_and_that_counts_as_no_failed_try(polar: FakePolar, broker: Broker) -> None:
+    customer = polar.create_customer()
+    polar.faults.add(Fault(kind="rate_limit", retry_after=3600))
+    with pytest.raises(Retry):
+        tasks.refresh_customer.apply(args=("default", customer["id"]), throw=True)
+    broker.messages.clear()
+    for _ in range(12):
+        tasks.refresh_customer.apply(args=("default", customer["id"]), retries=8, throw=True)
+    assert len(polar.requests) == 1
+    assert [args for _, args, _ in broker.messages] == [("default", customer["id"])] * 12
+    assert broker.retries[-12:] == [8] * 12
+    assert all(840 <= countdown < 900 for countdown in broker.countdowns)
 
 
 def test_refresh_does_not_try_again_what_cannot_succeed(polar: FakePolar, broker: Broker) -> None:
@@ -256,3 +338,47 @@ def test_messages_go_out_after_commit(
     for callback in callbacks:
         callback()
     assert len(broker.messages) == 4
+
+
+def test_verification_is_kept_and_says_what_differs(
+    polar: FakePolar, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    polar.generate_customers(40)
+    tasks.sync_organization("default")
+    broker.deliver()
+    polar.clock_offset += timedelta(hours=3)
+    tasks.verify_organization("default", 30)
+    kept = Verification.objects.get()
+    assert (kept.checked, kept.differing, kept.is_equal) == (30, 0, True)
+    assert "differed" not in caplog.text
+    Customer.objects.update(payload=Replace("payload", Value('"locale":null'), Value('"locale":"xx"')))
+    tasks.verify_organization("default", 1000)
+    kept.refresh_from_db()
+    assert (kept.checked, kept.is_equal) == (40, False)
+    assert 0 < kept.counts["customer"] == kept.differing < 40
+    assert f"{kept.differing} of 40 differed" in caplog.text
+    tasks.verify_organization("default", 1000, is_repairing=True)
+    kept.refresh_from_db()
+    assert kept.is_equal
+    assert kept.repaired == kept.differing
+
+
+def test_verification_goes_on_in_another_message_where_the_budget_is_used_up(
+    polar: FakePolar, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polar.generate_customers(40)
+    tasks.sync_organization("default")
+    broker.deliver()
+    polar.clock_offset += timedelta(hours=3)
+    polar.reset_counts()
+    polar.faults.add(Fault(kind="rate_limit", operation="customers:get_state", after=10, retry_after=1, times=1))
+    close_worker_connections()
+    with monkeypatch.context() as patch:
+        patch.setattr("polar_sync.sync.connections.WORKER_PATIENCE", 0.0)
+        tasks.verify_organization("default", 40)
+    close_worker_connections()
+    assert broker.get_names() == ["polar_sync.verify_organization"]
+    assert not Verification.objects.exists()
+    broker.deliver()
+    assert Verification.objects.get().checked == 40
+    assert count_asked(polar)[1] <= 40 + 8, "nobody is asked about twice but those under way"

@@ -41,11 +41,12 @@ def get_choices(request: HttpRequest) -> dict[str, list[tuple[str, str]]]:
 def _read_choices() -> dict[str, list[tuple[str, str]]]:
     found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     rows = _select("organization", Organization.objects.all(), "polar_id").union(
-        _select("product", Product.objects.order_by(), "pk"),
-        _select("benefit_type", Benefit.objects.order_by().exclude(type=None), "type", name="type").distinct(),
+        _select("product", Product.objects.all(), "pk"),
+        _select("benefit_type", Benefit.objects.exclude(type=None), "type", name="type").distinct(),
         all=True,
     )
-    for kind, value, name in rows:
+    # Unordered once more: from Django 6.1 on a union takes the first model's own ordering, by a column it has not.
+    for kind, value, name in rows.order_by():
         if value is not None:
             found[kind].append((_read_value(kind, value), clean(name or value)))
     known = {value for value, _name in found["benefit_type"]}

@@ -14,6 +14,7 @@ from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.labels import show_time
 from polar_sync.admin.run_steering import OrganizationSteeringMixin
 from polar_sync.admin.text import show
+from polar_sync.admin.verifications import show_examples, show_verification
 from polar_sync.models import Organization
 
 
@@ -21,9 +22,10 @@ from polar_sync.models import Organization
 class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     """The organizations that are mirrored, and how fresh each is."""
 
-    list_display = ("label", "polar_id", "server_text", "succeeded")
-    fields = list_display
-    readonly_fields = list_display
+    list_display = ("label", "polar_id", "server_text", "succeeded", "verified")
+    list_select_related = ("verification",)
+    fields = (*list_display, "differences")
+    readonly_fields = fields
     change_form_template = "admin/polar_sync/organization/change_form.html"
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -47,3 +49,13 @@ class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     def succeeded(self, organization: Organization) -> SafeString:
         """When a run last ended with everything mirrored."""
         return show_time(organization.last_succeeded_at)
+
+    @admin.display(description=gettext_lazy("last verification"))
+    def verified(self, organization: Organization) -> SafeString:
+        """What `polar_sync_verify` last found."""
+        return show_verification(organization)
+
+    @admin.display(description=gettext_lazy("what differed"))
+    def differences(self, organization: Organization) -> SafeString:
+        """Some of it, without what tells of a person."""
+        return show_examples(organization)

@@ -20,6 +20,7 @@ from polar_sync.admin.money import format_money
 from polar_sync.admin.plots import Series, draw_columns, draw_lines
 from polar_sync.admin.run_page import format_duration, get_share
 from polar_sync.admin.text import clean, show
+from polar_sync.admin.verifications import show_verification
 from polar_sync.models import Organization, SyncRun
 
 SHOWN_RUNS = 5
@@ -139,7 +140,8 @@ def _describe_organizations(*, site_name: str) -> list[dict[str, Any]]:
         {
             "name": show(organization),
             "succeeded": show_time(organization.last_succeeded_at),
+            "verified": show_verification(organization),
             "sync_url": reverse(f"{site_name}:polar_sync_organization_sync", args=(organization.pk,)),
         }
-        for organization in Organization.objects.all()
+        for organization in Organization.objects.select_related("verification")
     ]

@@ -157,7 +157,7 @@ def _read_customers(rows: list[SyncFailure]) -> dict[UUID, Customer]:
     if not ids:
         return {}
     found = Customer.all_objects.select_related("observation").only(
-        "name", "email", "external_id", "observation__state_observed_at", "observation__absent_at"
+        "name", "email", "external_id", "observation__answered_at"
     )
     return {customer.pk: customer for customer in found.filter(pk__in=ids)}
 
@@ -183,5 +183,4 @@ def _describe_failure(row: SyncFailure, known: dict[UUID, Customer], run: SyncRu
 
 def _is_mirrored_since(row: CustomerObservation | None, run: SyncRun) -> bool:
     """Whether Polar was heard of the customer's state after the run had begun: then the failure is history."""
-    times = [time for time in (row.state_observed_at, row.absent_at) if time] if row is not None else []
-    return bool(times) and run.began_at is not None and max(times) > run.began_at
+    return row is not None and row.answered_at is not None and row.answered_at > run.started_at

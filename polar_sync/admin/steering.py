@@ -124,5 +124,5 @@ def get_version(customer: Customer) -> str:
 
 def describe_version(row: CustomerObservation | None) -> str:
     """The same, of the row that holds it."""
-    times = (row.state_observed_at, row.absent_at) if row is not None else ()
+    times = (row.answered_at,) if row is not None else ()
     return " ".join(time.isoformat() for time in times if time is not None)

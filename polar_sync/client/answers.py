@@ -9,12 +9,14 @@ from typing import Any, TypeGuard
 
 import requests
 
-from polar_sync.client.jsontext import parse_json
 from polar_sync.client.parameters import Query
 from polar_sync.exceptions import UnreadableAnswerError
+from polar_sync.payloads.interval import Interval
 
 # The first digit of a status that says that the server did what was asked.
 SUCCESS = 2
+# A list that says more has no such many: a run would ask for page after page of nothing.
+LARGEST_COUNT = 10_000_000
 _NAMED = frozenset({"state", "balance", "export", "me"})
 
 
@@ -45,13 +47,18 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer: `body` is decoded from its transfer and content encoding; `response` is still open when streamed."""
+    """One answer, without the token if the server echoed it; `response` is still open when it is streamed.
+
+    `content` is the value of its JSON, `defect` why there is none, None where there is one; `size` is in bytes.
+    """
 
     call: Call
     status: int
     headers: Mapping[str, str]
-    body: bytes
-    as_of: datetime
+    interval: Interval
+    content: Any = field(default=None, repr=False)
+    defect: str | None = None
+    size: int = 0
     response: requests.Response | None = field(default=None, repr=False)
 
     @property
@@ -61,7 +68,7 @@ class Answer:
             "method": self.call.method,
             "path": self.call.path,
             "status": self.status,
-            "as_of": self.as_of,
+            "interval": self.interval,
         }
 
     def close(self) -> None:
@@ -71,13 +78,18 @@ class Answer:
 
 
 class PolarObject(dict[str, Any]):
-    """An object as Polar sent it; `as_of` (aware, UTC) is when it was true, on Polar's clock."""
+    """An object as Polar sent it, and the `interval` in which Polar read it for this answer."""
 
-    as_of: datetime
+    interval: Interval
 
-    def __init__(self, value: Mapping[str, Any], *, as_of: datetime) -> None:
+    def __init__(self, value: Mapping[str, Any], *, interval: Interval) -> None:
         super().__init__(value)
-        self.as_of = as_of
+        self.interval = interval
+
+    @property
+    def as_of(self) -> datetime:
+        """The earliest moment, on Polar's clock, at which it can have been read."""
+        return self.interval.start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +99,12 @@ class ListPage:
     items: list[Any]
     total_count: int
     max_page: int
-    as_of: datetime
+    interval: Interval
+
+    @property
+    def as_of(self) -> datetime:
+        """The earliest moment, on Polar's clock, at which it can have been read."""
+        return self.interval.start
 
 
 def is_success(status: int) -> bool:
@@ -97,10 +114,12 @@ def is_success(status: int) -> bool:
 
 def read_object(answer: Answer) -> PolarObject:
     """Return the body as an object, else raise UnreadableAnswerError."""
-    value = _read_json(answer)
+    value = answer.content
+    if answer.defect is not None:
+        raise make_unreadable_error(answer, answer.defect)
     if not isinstance(value, dict):
         raise make_unreadable_error(answer, f"{_name_type(value)} where an object belongs")
-    return PolarObject(value, as_of=answer.as_of)
+    return PolarObject(value, interval=answer.interval)
 
 
 def read_page(answer: Answer) -> ListPage:
@@ -112,8 +131,9 @@ def read_page(answer: Answer) -> ListPage:
     counts = pagination if isinstance(pagination, dict) else {}
     total_count, max_page = counts.get("total_count"), counts.get("max_page")
     if not (_is_count(total_count) and _is_count(max_page)):
-        raise make_unreadable_error(answer, "no `pagination` with `total_count` and `max_page`")
-    return ListPage(items=items, total_count=total_count, max_page=max_page, as_of=answer.as_of)
+        reason = f"no `pagination` with `total_count` and `max_page`, whole numbers from 0 to {LARGEST_COUNT}"
+        raise make_unreadable_error(answer, reason)
+    return ListPage(items=items, total_count=total_count, max_page=max_page, interval=answer.interval)
 
 
 def read_balance(answer: Answer) -> PolarObject:
@@ -127,24 +147,16 @@ def read_balance(answer: Answer) -> PolarObject:
 
 def make_unreadable_error(answer: Answer, reason: str) -> UnreadableAnswerError:
     """Return the error that says what came instead of the answer; never quotes the body, which may be private."""
-    kind = answer.headers.get("Content-Type", "no content type")
+    kind = answer.headers.get("Content-Type", "no content type")[:100]
     return UnreadableAnswerError(
         f"{answer.call.method} {answer.call.path}: status {answer.status}, but the answer cannot be used: "
-        f"{reason} ({kind}, {len(answer.body)} bytes). Check that the server is Polar's and not a proxy's page.",
+        f"{reason} ({kind}, {answer.size} bytes). Check that the server is Polar's and not a proxy's page.",
         **answer.context,
     )
 
 
-def _read_json(answer: Answer) -> Any:
-    try:
-        return parse_json(answer.body)
-    except ValueError as error:
-        reason = str(error)
-    raise make_unreadable_error(answer, reason)
-
-
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 
 def _name_type(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar, Self, TypedDict
 from polar_sync.client.credential import Credential
 from polar_sync.client.throttle import RequestBudget
 from polar_sync.client.transport import API_VERSION, Transport, Usage
+from polar_sync.tokens import Token
 
 
 class ClientOptions(TypedDict, total=False):
@@ -34,7 +35,7 @@ class BaseClient:
 
     def __init__(
         self,
-        token: str,
+        token: Token,
         *,
         server: str = "production",
         budget: RequestBudget | None = None,
@@ -54,7 +55,9 @@ class BaseClient:
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.server}>"
+        # Error reports show also a client whose arguments were refused.
+        transport = vars(self).get("_transport")
+        return f"<{type(self).__name__}: {transport.server if transport else 'not made'}>"
 
     def __enter__(self) -> Self:
         return self

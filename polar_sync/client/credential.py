@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from requests import PreparedRequest
 from requests.auth import AuthBase
-from requests.structures import CaseInsensitiveDict
 
 from polar_sync.exceptions import ConfigurationError
+from polar_sync.tokens import Token
 
-MASK = "[token]"
+HEADER = "Authorization"
 
 
 class Credential(AuthBase):
@@ -21,35 +19,23 @@ class Credential(AuthBase):
     which does not show it.
     """
 
-    __slots__ = ("_token", "kind")
+    __slots__ = ("kind", "token")
 
-    def __init__(self, token: str, *, kind: str) -> None:
-        if not _is_text(token):
+    def __init__(self, token: Token, *, kind: str) -> None:
+        self.token = token
+        self.kind = kind
+        if token.is_empty:
             raise ConfigurationError(f"The {kind} is empty; give the one that Polar showed when it was made.")
-        if not all("!" <= character <= "~" for character in token):
+        if not token.is_sendable:
             raise ConfigurationError(
                 f"The {kind} holds a space, a line break or another character that no token of Polar has; "
                 "copy it again without anything around it."
             )
-        self._token = token
-        self.kind = kind
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the token on the request."""
-        r.headers["Authorization"] = f"Bearer {self._token}"
+        r.headers[HEADER] = f"Bearer {self.token.reveal()}"
         return r
 
     def __repr__(self) -> str:
         return f"<Credential: {self.kind}>"
-
-    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the headers, whose names ignore case, without the token."""
-        return CaseInsensitiveDict({name: value.replace(self._token, MASK) for name, value in headers.items()})
-
-    def redact_bytes(self, body: bytes) -> bytes:
-        """Return `body` without the token."""
-        return body.replace(self._token.encode(), MASK.encode())
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)

@@ -34,6 +34,7 @@ from polar_sync.client.parameters import (
 from polar_sync.client.rows import read_rows
 from polar_sync.client.transport import Transport
 from polar_sync.exceptions import PolarSyncError
+from polar_sync.payloads.interval import Interval
 
 PAGE_SIZE = 100
 # Oldest first, unlike Polar's own default: a customer created while paging then shifts no page.
@@ -169,16 +170,17 @@ class Customers:
         """Do what `update` does. https://polar.sh/docs/api-reference/customers/update-external."""
         return self._write("PATCH", build_external_path(external_id), fields)
 
-    def delete(self, customer_id: str | UUID, /, *, anonymize: bool = False) -> None:
+    def delete(self, customer_id: str | UUID, /, *, anonymize: bool = False) -> Interval:
         """Delete a customer for good: cancels subscriptions, revokes benefits, frees the external id.
 
-        `anonymize` also scrubs personal data. https://polar.sh/docs/api-reference/customers/delete
+        `anonymize` also scrubs personal data. Returns when, on Polar's clock, that was done.
+        https://polar.sh/docs/api-reference/customers/delete
         """
-        self._delete(build_customer_path(customer_id), anonymize=anonymize)
+        return self._delete(build_customer_path(customer_id), anonymize=anonymize)
 
-    def delete_external(self, external_id: str, /, *, anonymize: bool = False) -> None:
+    def delete_external(self, external_id: str, /, *, anonymize: bool = False) -> Interval:
         """Do what `delete` does. https://polar.sh/docs/api-reference/customers/delete-external."""
-        self._delete(build_external_path(external_id), anonymize=anonymize)
+        return self._delete(build_external_path(external_id), anonymize=anonymize)
 
     def _read(self, path: str) -> PolarObject:
         return read_object(self._transport.send(Call(method="GET", path=path)))
@@ -186,16 +188,16 @@ class Customers:
     def _write(self, method: str, path: str, fields: dict[str, Any]) -> PolarObject:
         return read_object(self._transport.send(Call(method=method, path=path, body=encode_fields(fields))))
 
-    def _delete(self, path: str, *, anonymize: bool) -> None:
+    def _delete(self, path: str, *, anonymize: bool) -> Interval:
         query = [("anonymize", "true")] if anonymize else []
-        self._transport.send(Call(method="DELETE", path=path, query=query))
+        return self._transport.send(Call(method="DELETE", path=path, query=query)).interval
 
     def _stream_rows(self, call: Call) -> Iterator[dict[str, str]]:
         answer = self._transport.send(call)
         failure: PolarSyncError
         try:
             if answer.response is not None:
-                yield from read_rows(answer.response)
+                yield from read_rows(answer.response, redact=self._transport.redact_text)
         except (csv.Error, ValueError) as error:
             failure = make_unreadable_error(answer, str(error))
         except (HTTPError, OSError) as error:

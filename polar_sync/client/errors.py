@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any
 
 from polar_sync.client.answers import Answer, is_success
-from polar_sync.client.jsontext import parse_json
 from polar_sync.exceptions import (
     AuthenticationError,
     BalanceUnavailableError,
@@ -27,6 +26,8 @@ from polar_sync.exceptions import (
 )
 
 DEFAULT_RETRY_AFTER = 1.0
+# Characters of what a server says that a message repeats.
+LONGEST_QUOTE = 500
 SCOPES = re.compile(r'\bscope="([^"]*)"')
 
 
@@ -62,18 +63,14 @@ def _make_failure(answer: Answer, *, token_kind: str, version: str, retry_after:
 
 
 def _read_error_body(answer: Answer) -> dict[str, Any]:
-    try:
-        body = parse_json(answer.body)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+    return answer.content if isinstance(answer.content, dict) else {}
 
 
 def _make(error: type[PolarError], answer: Answer, body: dict[str, Any], message: str, **extra: Any) -> PolarError:
     name = body.get("error")
     return error(
         f"{answer.call.method} {answer.call.path}: status {answer.status}: {message}.",
-        error=name if isinstance(name, str) else None,
+        error=_cut(name) if isinstance(name, str) else None,
         **answer.context,
         **extra,
     )
@@ -89,7 +86,7 @@ def _make_forbidden(answer: Answer, body: dict[str, Any], *, token_kind: str) ->
         return _make(RequestRefusedError, answer, body, f"Polar forbids it{_quote(body)}")
     found = SCOPES.search(challenge)
     scopes = found.group(1).split() if found else []
-    wanted = " or ".join(scopes) if scopes else "one that Polar did not name"
+    wanted = _cut(" or ".join(scopes)) if scopes else "one that Polar did not name"
     message = f"the {token_kind} lacks a scope: {wanted}. Make a token that has it"
     return _make(MissingScopeError, answer, body, message, scopes=scopes)
 
@@ -132,7 +129,7 @@ def _make_validation(answer: Answer, body: dict[str, Any]) -> PolarError:
     fields = [each for each in detail if isinstance(each, dict)] if isinstance(detail, list) else []
     # `input` stays out of the message: it is the caller's own, often personal, data.
     causes = "; ".join(f"{_format_location(each.get('loc'))}: {each.get('msg')}" for each in fields)
-    message = f"Polar refused the values{': ' + causes if causes else _quote(body)}"
+    message = f"Polar refused the values{': ' + _cut(causes) if causes else _quote(body)}"
     return _make(ValidationError, answer, body, message.rstrip("."), fields=fields)
 
 
@@ -141,16 +138,20 @@ def _format_location(location: object) -> str:
 
 
 def _make_version_error(answer: Answer, *, asked: str, answered: str) -> PolarError:
-    message = f"asked for API version {asked}, answered in {answered!r}; ask for a version that the server has"
+    message = f"asked for API version {asked}, answered in {_cut(answered)!r}; ask for a version that the server has"
     return _make(VersionMismatchError, answer, {}, message)
 
 
 def _explain_redirect(answer: Answer) -> str:
     # The query may hold what was searched for, and nobody needs it to see the mistake.
-    target = answer.headers.get("Location", "nowhere").partition("?")[0]
+    target = _cut(answer.headers.get("Location", "nowhere").partition("?")[0])
     return f"redirected to {target}, which is not followed with a token. Check the server's address"
 
 
 def _quote(body: dict[str, Any]) -> str:
     detail = body.get("detail", body.get("error_description"))
-    return f": {detail}".rstrip(".") if isinstance(detail, str) else ""
+    return f": {_cut(detail)}".rstrip(".") if isinstance(detail, str) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

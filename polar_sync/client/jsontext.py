@@ -6,15 +6,18 @@ import json
 import math
 from typing import Any, NoReturn
 
+from polar_sync.payloads.values import UnreadableNumber
+
 
 def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text in UTF-8; anything else raises ValueError with a reason safe to show.
 
-    Refused beyond bad syntax: NaN and infinities, also as numbers too large for a float; integers and nesting beyond
-    what Python reads. Escaped NULs and lone surrogates are legal text; of one key twice in an object the last holds.
+    Refused beyond bad syntax: NaN and infinities, and nesting beyond what Python reads. A number too large for a float
+    or for Python's reader of integers becomes an `UnreadableNumber`, so that only what holds it is lost. Escaped NULs
+    and lone surrogates are legal text; of one key twice in an object the last holds.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_parse_float)
+        return _load(body.decode("utf-8"))
     except json.JSONDecodeError as error:
         # Not its text as it stands: `error.doc` holds the whole body.
         reason = f"no valid JSON ({error.msg} at character {error.pos} of {len(error.doc)})"
@@ -27,12 +30,28 @@ def parse_json(body: bytes) -> Any:
     raise ValueError(reason)
 
 
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        pass  # most likely an integer that is too long
+    # Not at once: a function that is called for each integer makes reading much slower.
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=_parse_integer)
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"JSON with {name}, which is no number")
 
 
-def _parse_float(text: str) -> float:
+def _parse_float(text: str) -> float | UnreadableNumber:
     value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("JSON with a number too large to keep")
-    return value
+    return value if math.isfinite(value) else UnreadableNumber(text)
+
+
+def _parse_integer(text: str) -> int | UnreadableNumber:
+    try:
+        return int(text)
+    except ValueError:
+        return UnreadableNumber(text)

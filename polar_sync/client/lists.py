@@ -38,13 +38,17 @@ class Subscriptions(_Lists):
         *,
         organization_id: OrganizationFilter | None = None,
         customer_id: str | UUID | Iterable[str | UUID] | None = None,
+        active: bool | None = None,
         status: str | Iterable[str] | None = None,
         page: int = 1,
         limit: int = PAGE_SIZE,
     ) -> ListPage:
-        """Return one page of the subscriptions of these customers with one of these statuses, whole and nested."""
-        query = build_organization_query(organization_id)
-        query += build_repeated_query("customer_id", customer_id) + build_repeated_query("status", status)
+        """Return one page of the subscriptions of these customers with one of these statuses, whole and nested.
+
+        `active` is Polar's own rule for what is in a state; past due subscriptions are not.
+        """
+        query = build_organization_query(organization_id) + build_repeated_query("customer_id", customer_id)
+        query += _build_truth_query("active", active) + build_repeated_query("status", status)
         return self._list(query, page=page, limit=limit)
 
 
@@ -64,13 +68,12 @@ class BenefitGrants(_Lists):
     ) -> ListPage:
         """Return one page of the grants of these customers, each with its benefit."""
         query = build_organization_query(organization_id) + build_repeated_query("customer_id", customer_id)
-        if is_granted is not None:
-            query.append(("is_granted", "true" if is_granted else "false"))
+        query += _build_truth_query("is_granted", is_granted)
         return self._list(query, page=page, limit=limit)
 
 
 class CustomerMeters(_Lists):
-    """https://polar.sh/docs/api-reference/customer-meters/list. Needs `customer_meters:read`. Lacks archived meters."""
+    """https://polar.sh/docs/api-reference/customer-meters/list. Needs `customer_meters:read`."""
 
     path = "/v1/customer-meters/"
 
@@ -79,11 +82,16 @@ class CustomerMeters(_Lists):
         *,
         organization_id: OrganizationFilter | None = None,
         customer_id: str | UUID | Iterable[str | UUID] | None = None,
+        meter_id: str | UUID | Iterable[str | UUID] | None = None,
         page: int = 1,
         limit: int = PAGE_SIZE,
     ) -> ListPage:
-        """Return one page of the meters of these customers, each with its definition."""
+        """Return one page of the meters of these customers, each with its definition.
+
+        Archived meters, which a state keeps, are left out unless `meter_id` names them.
+        """
         query = build_organization_query(organization_id) + build_repeated_query("customer_id", customer_id)
+        query += build_repeated_query("meter_id", meter_id)
         return self._list(query, page=page, limit=limit)
 
 
@@ -107,7 +115,23 @@ class Benefits(_Catalogue):
     path = "/v1/benefits/"
 
 
-class Meters(_Catalogue):
+class Meters(_Lists):
     """https://polar.sh/docs/api-reference/meters/list. Needs `meters:read`."""
 
     path = "/v1/meters/"
+
+    def list(
+        self,
+        *,
+        organization_id: OrganizationFilter | None = None,
+        is_archived: bool | None = None,
+        page: int = 1,
+        limit: int = PAGE_SIZE,
+    ) -> ListPage:
+        """Return one page of the organization's meters, archived ones too unless `is_archived` says otherwise."""
+        query = build_organization_query(organization_id) + _build_truth_query("is_archived", is_archived)
+        return self._list(query, page=page, limit=limit)
+
+
+def _build_truth_query(name: str, value: bool | None) -> Query:
+    return [] if value is None else [(name, "true" if value else "false")]

@@ -7,6 +7,7 @@ from typing import Unpack
 from polar_sync.client.base import BaseClient, ClientOptions
 from polar_sync.client.customers import Customers
 from polar_sync.client.lists import BenefitGrants, Benefits, CustomerMeters, Meters, Products, Subscriptions
+from polar_sync.tokens import Token
 
 
 class PolarClient(BaseClient):
@@ -17,7 +18,9 @@ class PolarClient(BaseClient):
 
     kind = "access token"
 
-    def __init__(self, access_token: str, **options: Unpack[ClientOptions]) -> None:
+    def __init__(self, access_token: str | Token, **options: Unpack[ClientOptions]) -> None:
+        # Under the same name: error reports show what the names of a function hold.
+        access_token = Token(access_token)
         super().__init__(access_token, **options)
         self.customers = Customers(self._transport)
         self.subscriptions = Subscriptions(self._transport)

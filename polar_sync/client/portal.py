@@ -8,6 +8,7 @@ from polar_sync.client.addresses import PORTAL_CUSTOMER
 from polar_sync.client.answers import Call, PolarObject, read_object
 from polar_sync.client.base import BaseClient, ClientOptions
 from polar_sync.client.transport import Transport
+from polar_sync.tokens import Token
 
 
 class PortalCustomers:
@@ -33,6 +34,8 @@ class PortalClient(BaseClient):
 
     kind = "customer session token"
 
-    def __init__(self, session_token: str, **options: Unpack[ClientOptions]) -> None:
+    def __init__(self, session_token: str | Token, **options: Unpack[ClientOptions]) -> None:
+        # Under the same name: error reports show what the names of a function hold.
+        session_token = Token(session_token)
         super().__init__(session_token, **options)
         self.customers = PortalCustomers(self._transport)

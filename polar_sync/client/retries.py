@@ -8,7 +8,7 @@
 | everything else | never | never |
 
 Delays double from `FIRST_DELAY` to `LONGEST_DELAY`, with jitter, so that many clients that failed together do not
-come back together. `Retry-After` (RFC 9110, 10.2.3) is honoured up to `LONGEST_RETRY_AFTER`.
+come back together. `Retry-After` (RFC 9110, 10.2.3) is obeyed, up to the day of `LONGEST_RETRY_AFTER`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polar_sync.exceptions import NetworkError, PolarError, RateLimitError, Serv
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-LONGEST_RETRY_AFTER = 300.0
+LONGEST_RETRY_AFTER = 86_400.0
 LONGEST_PAUSE = 60.0
 PASSING_STATUSES = frozenset({502, 503, 504})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import requests
 
@@ -14,8 +14,8 @@ FIRST_COLUMN = "ID"
 LONGEST_LINE = 1024 * 1024
 
 
-def read_rows(response: requests.Response) -> Iterator[dict[str, str]]:
-    """Yield each row by its column names, values as they are; never holds more than a row and a chunk.
+def read_rows(response: requests.Response, *, redact: Callable[[str], str]) -> Iterator[dict[str, str]]:
+    """Yield each row by its column names, values through `redact`; never holds more than a row and a chunk.
 
     ValueError (also as UnicodeDecodeError) or csv.Error for what is no such CSV, one that ends within a row included.
     Errors of urllib3 and the socket pass.
@@ -27,7 +27,7 @@ def read_rows(response: requests.Response) -> Iterator[dict[str, str]]:
     for row in reader:
         if len(row) != len(header):
             raise ValueError(f"a row of {len(row)} values under {len(header)} columns")
-        yield dict(zip(header, row, strict=True))
+        yield dict(zip(header, map(redact, row), strict=True))
 
 
 def _read_lines(response: requests.Response) -> Iterator[str]:

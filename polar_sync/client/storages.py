@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage, Storage, storage_from_string
 
 from polar_sync.exceptions import BudgetStorageError, ConfigurationError
+
+T = TypeVar("T")
 
 KEY_PREFIX = "polar_sync"
 # A Redis that hangs must become an error, not a hanging worker.
@@ -36,9 +39,7 @@ class BudgetStorage:
     Storage errors become BudgetStorageError.
     """
 
-    def __init__(self, storage: Storage, *, name: str) -> None:
-        self.name = name
-        self.storage = storage
+    name: str
 
     def acquire_entry(self, key: str, *, amount: int, window: int) -> bool:
         """Enter one request, unless `amount` were entered in the last `window` seconds already."""
@@ -58,26 +59,34 @@ class BudgetStorage:
 
 
 class MemoryBudgetStorage(BudgetStorage):
-    """Shared by the threads of this process."""
+    """Shared by the threads of this process.
 
-    storage: MemoryStorage
+    A window of its own, as the one of `limits` runs on the system's clock: set back an hour, it would block for one.
+    """
 
-    def __init__(self, storage: MemoryStorage) -> None:
-        super().__init__(storage, name="memory")
-        # The storage drops a lock that another thread waits for, so that two threads can enter at once.
+    name = "memory"
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._entries: defaultdict[str, deque[float]] = defaultdict(deque)
         self._paused_until: dict[str, float] = {}
 
     def acquire_entry(self, key: str, *, amount: int, window: int) -> bool:
         """See BudgetStorage."""
+        now = time.monotonic()
         with self._lock:
-            return self.storage.acquire_entry(key, amount, window)
+            entries = self._forget(key, before=now - window)
+            if len(entries) >= amount:
+                return False
+            entries.append(now)
+            return True
 
     def get_window_wait(self, key: str, *, amount: int, window: int) -> float:
         """See BudgetStorage."""
+        now = time.monotonic()
         with self._lock:
-            oldest, count = self.storage.get_moving_window(key, amount, window)
-        return _compute_wait(oldest, count, amount=amount, window=window)
+            entries = self._forget(key, before=now - window)
+            return entries[-amount] + window - now if len(entries) >= amount else 0.0
 
     def extend_pause(self, key: str, *, seconds: float) -> None:
         """See BudgetStorage."""
@@ -90,14 +99,19 @@ class MemoryBudgetStorage(BudgetStorage):
         until = self._paused_until.get(key)
         return 0.0 if until is None else max(until - time.monotonic(), 0.0)
 
+    def _forget(self, key: str, *, before: float) -> deque[float]:
+        entries = self._entries[key]
+        while entries and entries[0] <= before:
+            entries.popleft()
+        return entries
+
 
 class RedisBudgetStorage(BudgetStorage):
     """Shared by every process and machine that uses this Redis; their clocks should agree to a second."""
 
-    storage: RedisStorage
-
     def __init__(self, storage: RedisStorage, *, name: str) -> None:
-        super().__init__(storage, name=name)
+        self.name = name
+        self.storage = storage
         known = storage.base_exceptions
         self._errors: tuple[type[Exception], ...] = (
             *(known if isinstance(known, tuple) else (known,)),
@@ -109,38 +123,35 @@ class RedisBudgetStorage(BudgetStorage):
 
     def acquire_entry(self, key: str, *, amount: int, window: int) -> bool:
         """See BudgetStorage."""
-        with self._explained():
-            return self.storage.acquire_entry(key, amount, window)
+        return self._ask(lambda: self.storage.acquire_entry(key, amount, window))
 
     def get_window_wait(self, key: str, *, amount: int, window: int) -> float:
         """See BudgetStorage."""
-        with self._explained():
-            oldest, count = self.storage.get_moving_window(key, amount, window)
+        oldest, count = self._ask(lambda: self.storage.get_moving_window(key, amount, window))
         return _compute_wait(oldest, count, amount=amount, window=window)
 
     def extend_pause(self, key: str, *, seconds: float) -> None:
         """See BudgetStorage."""
         milliseconds = int(seconds * 1000)
         if milliseconds > 0:
-            with self._explained():
-                # By Redis's own clock, so that machines whose clocks differ agree on the end.
-                self._extend_pause(keys=[self.storage.prefixed_key(key)], args=[milliseconds])
+            # By Redis's own clock, so that machines whose clocks differ agree on the end.
+            self._ask(lambda: self._extend_pause(keys=[self.storage.prefixed_key(key)], args=[milliseconds]))
 
     def get_pause(self, key: str) -> float:
         """See BudgetStorage."""
-        with self._explained():
-            milliseconds = self._read_pause(keys=[self.storage.prefixed_key(key)])
+        milliseconds = self._ask(lambda: self._read_pause(keys=[self.storage.prefixed_key(key)]))
         return max(float(milliseconds), 0.0) / 1000
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _ask(self, function: Callable[[], T]) -> T:
         try:
-            yield
+            return function()
         except self._errors as error:
-            raise BudgetStorageError(
-                f"The request budget's storage ({self.name}) does not answer: {type(error).__name__}: {error}. "
-                "Nothing is sent to Polar without it; check THROTTLE_STORAGE and that the server runs."
-            ) from None
+            reason = f"{type(error).__name__}: {error}"
+        # Outside of the handler: the error of the client of Redis leads to its connection, and so to a password.
+        raise BudgetStorageError(
+            f"The request budget's storage ({self.name}) does not answer: {reason}. "
+            "Nothing is sent to Polar without it; check THROTTLE_STORAGE and that the server runs."
+        )
 
 
 def open_storage(storage: str | Storage) -> BudgetStorage:
@@ -155,13 +166,15 @@ def open_storage(storage: str | Storage) -> BudgetStorage:
         return wrapped
     with _opening:
         if storage not in _storages:
-            _storages[storage] = _wrap(_open(storage), name=_describe(storage))
+            is_memory = storage == "memory://"
+            _storages[storage] = MemoryBudgetStorage() if is_memory else _wrap(_open(storage), name=_describe(storage))
         return _storages[storage]
 
 
 def _wrap(storage: object, *, name: str) -> BudgetStorage:
     if isinstance(storage, MemoryStorage):
-        return MemoryBudgetStorage(storage)
+        # Only says that the budget is this process's own, and with whom it is shared.
+        return MemoryBudgetStorage()
     if isinstance(storage, RedisStorage):
         return RedisBudgetStorage(storage, name=name)
     raise ConfigurationError(f"A request budget is kept in memory:// or redis://…, not in {name}.")

@@ -43,15 +43,15 @@ class RequestBudget:
         max_wait: float | None = None,
         server: str = "",
     ) -> None:
+        self.organization = organization
+        self.requests_per_minute = requests_per_minute
+        self.max_wait = max_wait
         if not _is_amount(requests_per_minute):
             raise ConfigurationError(
                 f"requests_per_minute is a whole number of at least 1, not {requests_per_minute!r}."
             )
         if max_wait is not None and not max_wait >= 0:
             raise ConfigurationError(f"max_wait is a number of seconds or None, not {max_wait!r}.")
-        self.organization = organization
-        self.requests_per_minute = requests_per_minute
-        self.max_wait = max_wait
         # Asked for at each use when it is a URI: a forked child must not use its parent's.
         self._storage: str | BudgetStorage = storage if isinstance(storage, str) else open_storage(storage)
         item = RateLimitItemPerSecond(requests_per_minute, WINDOW)

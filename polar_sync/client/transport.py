@@ -95,6 +95,10 @@ class Transport:
             refusal = outcome
             self._prepare_retry(attempts, refusal)
 
+    def redact_text(self, text: str) -> str:
+        """Return a text of a streamed answer without the token."""
+        return self._wire.redact_text(text)
+
     def make_stream_error(self, call: Call, error: Exception) -> PolarError:
         """Return the error of a streamed answer that broke off; nothing of `error` itself is kept."""
         return self._wire.refuse(call, error).error
@@ -112,14 +116,13 @@ class Transport:
             raise ClientClosedError("The client was closed while it waited to ask Polar again.")
 
     def _pass_budget(self, call: Call, refusal: Refusal | None) -> None:
-        try:
-            waited = self._budget.acquire(closed=self._wire.sessions.closed)
-        except BudgetWaitError as error:
-            if refusal is not None and isinstance(refusal.error, RateLimitError):
-                # The budget has no room because Polar refused this very call: say so, with its path and status.
-                refusal.error.retry_in = error.retry_in
-                raise refusal.error from None
-            raise
+        waited, error = self._acquire()
+        if error is not None and refusal is not None and isinstance(refusal.error, RateLimitError):
+            # The budget has no room because Polar refused this very call: say so, with its path and status.
+            refusal.error.retry_in = error.retry_in
+            raise refusal.error
+        if error is not None:
+            raise error
         with self._counting:
             used = self._usage.operations
             self._usage = Usage(
@@ -127,6 +130,13 @@ class Transport:
                 throttled_seconds=self._usage.throttled_seconds + waited,
                 operations={**used, call.operation: used.get(call.operation, 0) + 1},
             )
+
+    def _acquire(self) -> tuple[float, BudgetWaitError | None]:
+        """The seconds waited for the budget, or the error that it has no room."""
+        try:
+            return self._budget.acquire(closed=self._wire.sessions.closed), None
+        except BudgetWaitError as error:
+            return 0.0, error.with_traceback(None)
 
 
 def _build_default_budget(server: str) -> RequestBudget:

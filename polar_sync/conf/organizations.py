@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from polar_sync.conf.errors import (
     show_key,
 )
 from polar_sync.conf.values import refuse
+from polar_sync.tokens import Token
 
 ORGANIZATION_KEYS = ("ACCESS_TOKEN", "SERVER", "ORGANIZATION_ID", "REQUESTS_PER_MINUTE")
 PATH = f'{NAME}["ORGANIZATIONS"]'
@@ -35,14 +37,21 @@ class OrganizationSettings:
 
     `server` is "production", "sandbox" or a base URL without a slash at its end. `organization_id` is the one Polar
     organization that the token is expected to show, None where any is right. `requests_per_minute` is the budget of
-    all workers together.
+    all workers together; `shares_budget_of` names the first organization with the same token and server, as Polar
+    counts them as one, None where there is no other.
     """
 
     name: str
-    access_token: str = field(repr=False)
+    access_token: Token
     server: str = "production"
     organization_id: uuid.UUID | None = None
     requests_per_minute: int = REQUESTS_PER_MINUTE
+    shares_budget_of: str | None = None
+
+    @property
+    def account(self) -> tuple[Token, str]:
+        """What Polar counts the requests of."""
+        return self.access_token, self.server
 
 
 def read_organizations(path: str, value: object) -> Mapping[str, OrganizationSettings]:
@@ -50,7 +59,19 @@ def read_organizations(path: str, value: object) -> Mapping[str, OrganizationSet
     for error in find_organization_errors(path, value):
         raise error
     given = cast("Mapping[str, Mapping[str, object]]", value)
-    return MappingProxyType({name: make_organization(name, fields) for name, fields in given.items()})
+    organizations = [make_organization(name, fields) for name, fields in given.items()]
+    accounts: defaultdict[tuple[Token, str], list[OrganizationSettings]] = defaultdict(list)
+    for organization in organizations:
+        accounts[organization.account].append(organization)
+    return MappingProxyType({each.name: share_budget(each, among=accounts[each.account]) for each in organizations})
+
+
+def share_budget(organization: OrganizationSettings, *, among: Sequence[OrganizationSettings]) -> OrganizationSettings:
+    """The organization with the budget that all of one account have: the first one's, with the smallest number."""
+    if len(among) == 1:
+        return organization
+    smallest = min(each.requests_per_minute for each in among)
+    return replace(organization, shares_budget_of=among[0].name, requests_per_minute=smallest)
 
 
 def find_organization_errors(path: str, value: object) -> Iterator[SettingError]:
@@ -58,21 +79,27 @@ def find_organization_errors(path: str, value: object) -> Iterator[SettingError]
     if not isinstance(value, Mapping):
         yield refuse(path, value, allowed="a dict of organizations: name → settings")
         return
-    seen: dict[tuple[object, object], str] = {}
+    seen: list[OrganizationSettings] = []
     for name, given in value.items():
         errors = list(find_errors_of_one(name, given))
         yield from errors
         if errors:
             continue
         organization = make_organization(name, given)
-        key = (organization.access_token, organization.server)
-        if key in seen:
+        same = next((each for each in seen if is_mirrored_twice(each, organization)), None)
+        if same is not None:
             yield SettingError(
-                f'{path} has the same token and server under "{seen[key]}" and "{name}"; remove one of them, or it is '
-                "mirrored twice and its request budget counted twice.",
+                f'{path} has the same token and server under "{same.name}" and "{name}"; remove one of them, or it is '
+                "mirrored twice. A token that sees several organizations needs an ORGANIZATION_ID of its own for each.",
                 mistake=Mistake.SAME_TOKEN,
             )
-        seen.setdefault(key, name)
+        seen.append(organization)
+
+
+def is_mirrored_twice(one: OrganizationSettings, other: OrganizationSettings) -> bool:
+    """Whether two organizations of the settings can be the same on Polar."""
+    ids = {one.organization_id, other.organization_id}
+    return one.account == other.account and (len(ids) == 1 or None in ids)
 
 
 def find_errors_of_one(name: object, given: object) -> Iterator[SettingError]:
@@ -94,7 +121,7 @@ def find_errors_of_one(name: object, given: object) -> Iterator[SettingError]:
         try:
             reader(path, given)
         except SettingError as error:
-            yield error
+            yield error.with_traceback(None)
 
 
 def make_organization(name: str, given: Mapping[str, object]) -> OrganizationSettings:
@@ -109,16 +136,15 @@ def make_organization(name: str, given: Mapping[str, object]) -> OrganizationSet
     )
 
 
-def read_token(path: str, given: Mapping[str, object]) -> str:
+def read_token(path: str, given: Mapping[str, object]) -> Token:
     """The access token: printable ASCII without spaces, as it goes into an HTTP header."""
     value = given.get("ACCESS_TOKEN")
     path = f'{path}["ACCESS_TOKEN"]'
-    if value is None or value == "":
+    if isinstance(value, type):  # see `mask_settings`
+        raise SettingError(f"{path} is of type {value.__name__}; it must be a text.", mistake=Mistake.UNREADABLE_TOKEN)
+    if not isinstance(value, Token) or value.is_empty:
         raise SettingError(f"{path} is empty; it must be an access token of Polar.", mistake=Mistake.EMPTY_TOKEN)
-    if not isinstance(value, str):
-        kind = type(value).__name__
-        raise SettingError(f"{path} is of type {kind}; it must be a text.", mistake=Mistake.UNREADABLE_TOKEN)
-    if not value.isascii() or not value.isprintable() or " " in value:
+    if not value.is_sendable:
         raise SettingError(
             f"{path} holds whitespace or characters that no access token has; copy it again.",
             mistake=Mistake.UNREADABLE_TOKEN,

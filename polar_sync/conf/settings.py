@@ -18,6 +18,7 @@ from polar_sync.conf.errors import (
     name_nearest,
     show_key,
 )
+from polar_sync.conf.masking import mask_settings
 from polar_sync.conf.organizations import (
     PATH,
     OrganizationSettings,
@@ -45,10 +46,23 @@ class Setting(Generic[T]):
     def __get__(self, instance: PolarSyncSettings | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
-        given = read_given()
-        for error in find_unknown_keys(given, path=NAME, known=get_known_keys()):
-            raise error
-        return self.read(self.path, self.pick(given))
+        outcome = self._read_given()
+        if isinstance(outcome, SettingError):
+            raise outcome
+        return outcome
+
+    def _read_given(self) -> T | SettingError:
+        """The typed value, or the error to raise.
+
+        Returned, because a traceback shows what the functions in it were given: settings, misplaced tokens included.
+        """
+        try:
+            given = read_given()
+            for error in find_unknown_keys(given, path=NAME, known=get_known_keys()):
+                return error
+            return self.read(self.path, self.pick(given))
+        except SettingError as error:
+            return error.with_traceback(None)
 
     @property
     def path(self) -> str:
@@ -135,7 +149,7 @@ class PolarSyncSettings:
         try:
             given = read_given()
         except SettingError as error:
-            yield error
+            yield error.with_traceback(None)
             return
         yield from find_unknown_keys(given, path=NAME, known=get_known_keys())
         for setting in get_all_settings():
@@ -145,12 +159,12 @@ class PolarSyncSettings:
             try:
                 setting.read(setting.path, setting.pick(given))
             except SettingError as error:
-                yield error
+                yield error.with_traceback(None)
 
 
 def read_given() -> Mapping[str, object]:
-    """`POLAR_SYNC` as it stands in the Django settings now."""
-    given = getattr(django_settings, NAME, None)
+    """`POLAR_SYNC` as it stands in the Django settings now, with masked tokens."""
+    given = mask_settings(getattr(django_settings, NAME, None))
     if isinstance(given, Mapping):
         return given
     state = "missing" if given is None else describe_value(given)

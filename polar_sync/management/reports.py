@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import Any, Protocol, TextIO
 
 from django.db.models import Max
 from tqdm import tqdm
 
+from polar_sync.client import Usage
 from polar_sync.models import SyncRun
 from polar_sync.models.run import OUTCOMES
+from polar_sync.payloads.values import clean_text
+from polar_sync.sync import DryRun
 
 _MAX_FAILURES = 1_000
 """Failures listed in one JSON line; the run's own record holds all."""
@@ -113,6 +117,54 @@ def describe_no_run(organization: str, *, status: str, run: int | None = None, *
         "seconds": 0.0,
         "failures": [],
     }
+
+
+def describe_interruption(organization: str, *, run: SyncRun | None = None, reason: str, detail: str) -> dict[str, Any]:
+    """The same keys where no run ended: `run` is kept, as far as it was last known. Asks the database nothing."""
+    line = describe_no_run(organization, status="failed", reason=reason, detail=detail)
+    if run is None:
+        return line
+    counts = {"listed": run.listed, **{outcome: getattr(run, outcome) for outcome in OUTCOMES}}
+    return {**line, "run": run.pk, **counts, "requests": run.requests, "throttled_seconds": run.throttled_seconds}
+
+
+def describe_dry_run(organization: str, run: DryRun, *, usage: Usage, seconds: float) -> dict[str, Any]:
+    """The same keys for a run that was not made: `status` and `reason` are those that it would have ended with."""
+    counts = run.ledger.count()
+    outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
+    return {
+        **describe_no_run(organization, status=run.status, reason=run.reason, detail=clean_text(run.detail)),
+        "listed": sum(outcomes.values()),
+        **outcomes,
+        "requests": usage.requests,
+        "throttled_seconds": round(usage.throttled_seconds, 3),
+        "seconds": round(seconds, 3),
+        "failures": [
+            {"id": customer_id, "reason": reason}
+            for customer_id, reason in islice(run.ledger.iterate_reasons("failed"), _MAX_FAILURES)
+        ],
+        "dry_run": True,
+    }
+
+
+def list_changed(run: DryRun) -> dict[str, list[str]]:
+    """The ids of those whom the run would have changed, by what would have become of them."""
+    return {
+        outcome: [key for key, _ in run.ledger.iterate_reasons(outcome)]
+        for outcome in ("created", "updated", "deleted")
+    }
+
+
+def summarize_dry_run(line: dict[str, Any]) -> str:
+    """The same for a person."""
+    counts = ", ".join(f"{line[outcome]} {outcome}" for outcome in OUTCOMES if line[outcome])
+    text = f"{line['organization']}: a run would have {line['status']}"
+    if line["status"] == SyncRun.Status.PARTIAL:
+        text = f"{line['organization']}: a run would have been partial"
+    if line["reason"]:
+        text += f" ({line['reason']}: {line['detail']})"
+    text += f"; {line['listed']} customers" + (f": {counts}" if counts else "")
+    return f"{text}; nothing was written; {line['requests']} requests, {line['seconds']:.1f} s."
 
 
 def summarize_run(run: SyncRun, *, seconds: float) -> str:

@@ -6,8 +6,10 @@ from polar_sync.models.customer import Customer
 from polar_sync.models.meter import Meter
 from polar_sync.models.observation import CustomerObservation
 from polar_sync.models.organization import Organization
-from polar_sync.models.run import SyncFailure, SyncPage, SyncRun
+from polar_sync.models.primary import on_primary
+from polar_sync.models.run import SyncContradiction, SyncFailure, SyncPage, SyncRun
 from polar_sync.models.subscription import Subscription, SubscriptionMeter
+from polar_sync.models.verification import Verification
 
 __all__ = [
     "Benefit",
@@ -20,7 +22,10 @@ __all__ = [
     "Product",
     "Subscription",
     "SubscriptionMeter",
+    "SyncContradiction",
     "SyncFailure",
     "SyncPage",
     "SyncRun",
+    "Verification",
+    "on_primary",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.fields.json import KT
 from django.db.models.functions import Left, Upper
@@ -108,8 +107,7 @@ class Customer(PolarModel):
             models.Index(fields=("external_id",), name="polar_customer_external_id"),
             # Cut, as any text can stand there and an index has no room for every one.
             models.Index(Left(KT("billing_address__country"), 8), name="polar_customer_country"),
-            # For containment on PostgreSQL; on SQLite, which has no such index, it is one that nothing uses.
-            GinIndex(fields=("metadata",), opclasses=("jsonb_path_ops",), name="polar_customer_metadata"),
+            # One for containment in `metadata` is made by migration 0003, on PostgreSQL alone.
         )
 
     def __str__(self) -> str:

@@ -7,10 +7,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class CustomerObservation(models.Model):
-    """The times, on Polar's clock, as of which what is mirrored of a customer was true.
+    """When, on Polar's clock, what is mirrored of a customer was read.
 
     Narrow on purpose: it is the one row that a run touches for every customer, and what the store locks. Each part of
-    a customer has a time of its own, and an observation older than that changes nothing of the part.
+    a customer has an interval of its own (from `…_at` to `…_until`: no single moment can be known) and a number that
+    says where it was read from (`polar_sync.store.ordering.Source`). What is mirrored is at least as new as `…_at`.
     """
 
     customer = models.OneToOneField(
@@ -21,10 +22,17 @@ class CustomerObservation(models.Model):
         related_name="observation",
     )
     observed_at = models.DateTimeField(_("observed at"), null=True)
+    observed_until = models.DateTimeField(_("observed until"), null=True)
+    observed_from = models.PositiveSmallIntegerField(_("observed from"), null=True)
     extra_observed_at = models.DateTimeField(_("further fields observed at"), null=True)
     state_observed_at = models.DateTimeField(_("state observed at"), null=True)
+    state_observed_until = models.DateTimeField(_("state observed until"), null=True)
+    state_observed_from = models.PositiveSmallIntegerField(_("state observed from"), null=True)
     absent_at = models.DateTimeField(
         _("absent at"), null=True, help_text=_("When Polar said that there is no such customer.")
+    )
+    answered_at = models.DateTimeField(
+        _("answered at"), null=True, help_text=_("When Polar last answered about the customer's state, on our clock.")
     )
     # Not a foreign key: pruning old runs must not touch a row for every customer.
     seen_by_run = models.BigIntegerField(_("seen by run"), null=True)

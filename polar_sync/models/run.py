@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from polar_sync.models.primary import PrimaryManager
+
 OUTCOMES = ("created", "updated", "unchanged", "stale", "deleted", "failed")
 
 
@@ -60,7 +62,10 @@ class SyncRun(models.Model):
     requests = models.PositiveBigIntegerField(_("requests"), default=0)
     throttled_seconds = models.FloatField(_("throttled seconds"), default=0.0)
 
+    objects = PrimaryManager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("sync run")
         verbose_name_plural = _("sync runs")
         ordering = ("-id",)
@@ -118,7 +123,10 @@ class SyncPage(models.Model):
     seen_first = models.PositiveIntegerField(_("seen first"), default=0)
     seen_first_newer = models.PositiveIntegerField(_("seen first, newer"), default=0)
 
+    objects = PrimaryManager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("sync page")
         verbose_name_plural = _("sync pages")
         constraints = (
@@ -138,10 +146,37 @@ class SyncFailure(models.Model):
     reason = models.TextField(_("reason"))
     pass_number = models.PositiveSmallIntegerField(_("last seen in pass"), default=1)
 
+    objects = PrimaryManager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("sync failure")
         verbose_name_plural = _("sync failures")
         constraints = (models.UniqueConstraint(fields=("run", "customer_id"), name="polar_failure_once"),)
 
     def __str__(self) -> str:
         return f"{self.customer_id}: {self.reason}"
+
+
+class SyncContradiction(models.Model):
+    """A customer that Polar listed, and then said did not exist when the run asked for its state.
+
+    That proves nothing: until the run has asked for the customer itself, it has neither seen nor lost it. `created_at`
+    is the customer's, on Polar's clock.
+    """
+
+    run = models.ForeignKey(SyncRun, verbose_name=_("run"), on_delete=models.CASCADE, related_name="contradictions")
+    customer_id = models.UUIDField(_("customer id"))
+    created_at = models.DateTimeField(_("created at"), null=True)
+    pass_number = models.PositiveSmallIntegerField(_("last listed in pass"), default=1)
+
+    objects = PrimaryManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("sync contradiction")
+        verbose_name_plural = _("sync contradictions")
+        constraints = (models.UniqueConstraint(fields=("run", "customer_id"), name="polar_contradiction_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.customer_id}: listed in pass {self.pass_number}, and denied"

@@ -4,6 +4,7 @@ Shapes follow https://polar.sh/docs/api-reference/customers/state.
 """
 
 from polar_sync.payloads.canonical import dump_canonical, is_equal, load_canonical
+from polar_sync.payloads.interval import Interval
 from polar_sync.payloads.objects import (
     CustomerPayload,
     StatePayload,
@@ -21,6 +22,7 @@ __all__ = [
     "SUBSCRIPTION",
     "SUBSCRIPTION_METER",
     "CustomerPayload",
+    "Interval",
     "Shape",
     "StatePayload",
     "dump_canonical",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads.values import read_timestamp
@@ -13,14 +13,20 @@ from polar_sync.payloads.values import read_timestamp
 MAX_DEPTH = 512
 """Nesting of one object. Python reads JSON back only as deep as its call stack leaves room, wherever that is done."""
 _FINER_THAN_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
-_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
+
+def _refuse(value: object) -> NoReturn:
+    raise PayloadError(f"holds {value!r}")
+
+
+_encoder = json.JSONEncoder(default=_refuse, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def dump_canonical(value: Any) -> str:
     """The ASCII text of a JSON value: sorted keys, no spaces.
 
     NUL and lone surrogates survive as escapes, 1e308 and -0.0 as they are. Raises `PayloadError` for what JSON
-    cannot say (infinity) and for nesting deeper than `MAX_DEPTH`.
+    cannot say (infinity), for numbers that Python could not read, and for nesting deeper than `MAX_DEPTH`.
     """
     try:
         text = _encoder.encode(value)

@@ -45,7 +45,13 @@ class CustomerPayload:
     payload: str
     extra: str
     created_at: datetime | None
+    modified_at: datetime | None
     is_deleted: bool
+
+    @property
+    def version(self) -> datetime | None:
+        """When it was last changed itself, or created."""
+        return self.modified_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ def read_customer(value: Any) -> CustomerPayload:
         payload=dump_canonical({key: item for key, item in value.items() if key in CUSTOMER_KEYS}),
         extra=_dump_extra(value),
         created_at=values.read_timestamp(value.get("created_at")),
+        modified_at=values.read_timestamp(value.get("modified_at")),
         is_deleted=values.read_timestamp(value.get("deleted_at")) is not None,
     )
 

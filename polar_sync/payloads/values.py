@@ -6,7 +6,8 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -14,15 +15,24 @@ from uuid import UUID
 REPLACEMENT = "\ufffd"
 MAX_KEY_LENGTH = 512
 """Characters of an indexed text column: four bytes each stay below PostgreSQL's limit of 2,704 for an index row."""
-_TRUSTED_LEAD = timedelta(days=1)
-"""A modification this much later than the answer that tells of it is hostile or broken, and is not believed."""
-_MARGIN_DAYS = 3
 _MAX_DEPTH = 64
 _MAX_INTEGER = 2**63 - 1
 _MAX_JSON_INTEGER = 10**1000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UUID_LENGTH = 36
+_SHOWN_DIGITS = 20
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableNumber:
+    """A number in JSON that Python cannot hold, as it was written; an object that has one cannot be mirrored."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        shown = self.text if len(self.text) <= _SHOWN_DIGITS else f"{self.text[:_SHOWN_DIGITS]}…"
+        return f"the number {shown} of {len(self.text)} characters, which is too large"
 
 
 def read_uuid(value: Any) -> UUID | None:
@@ -104,20 +114,13 @@ def read_timestamp(value: Any) -> datetime | None:
         return None
 
 
-def bound_time(as_of: datetime, objects: Iterable[Any]) -> datetime:
-    """The later of an answer's time and the newest change of what it shows: holds though a `Date` header is off."""
-    # Nearly all changes are older by far. Their texts begin with the year, so that comparing these is enough.
-    earliest = date.fromordinal(max(as_of.toordinal() - _MARGIN_DAYS, 1)).isoformat()
-    newest = max((time for each in objects for time in _iterate_changes(each, since=earliest)), default=as_of)
-    return newest if as_of < newest <= as_of + _TRUSTED_LEAD else as_of
-
-
 def read_newest(value: Any) -> datetime | None:
     """When an object was created or last modified, whichever is later."""
-    return max(_iterate_changes(value, since=""), default=None)
+    return max(iterate_changes(value, since=""), default=None)
 
 
-def _iterate_changes(value: Any, *, since: str) -> Iterable[datetime]:
+def iterate_changes(value: Any, *, since: str) -> Iterable[datetime]:
+    """`created_at` and `modified_at` of an object, those whose text does not begin with an earlier day than `since`."""
     if isinstance(value, dict):
         for name in ("created_at", "modified_at"):
             text = value.get(name)

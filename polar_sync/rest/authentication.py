@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -12,6 +12,8 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
+
+from polar_sync.tokens import Token
 
 SESSION_PREFIX = "polar_cst_"
 ORGANIZATION_PREFIX = "polar_oat_"
@@ -61,7 +63,7 @@ class BearerAuthentication(BaseAuthentication):
 class SessionToken:
     """A customer session token, as it was shown; only Polar can tell whether it is right."""
 
-    value: str = field(repr=False)
+    value: Token
 
 
 class PortalSessionAuthentication(BaseAuthentication):
@@ -75,7 +77,7 @@ class PortalSessionAuthentication(BaseAuthentication):
         token = read_bearer(request) or ""
         if token.startswith(ORGANIZATION_PREFIX):
             raise NotAuthenticated
-        return (AnonymousUser(), SessionToken(token)) if token.startswith(SESSION_PREFIX) else None
+        return (AnonymousUser(), SessionToken(Token(token))) if token.startswith(SESSION_PREFIX) else None
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 asks for."""

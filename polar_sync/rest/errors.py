@@ -27,7 +27,7 @@ class ApiError(Exception):
     """The request ends with this answer; a body of None is none."""
 
     def __init__(self, status: int, body: Any, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status)
+        super().__init__(status, body)
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
@@ -162,7 +162,7 @@ _BLAME: tuple[tuple[tuple[type[polar.PolarSyncError], ...], int, str], ...] = (
         "Polar could not be asked just now. Try again.",
     ),
     ((polar.RequestRefusedError,), 502, "Polar refused the request."),
-    ((polar.PolarError,), 502, "Polar did not give a usable answer."),
+    ((polar.PolarError, polar.DeniedStateError), 502, "Polar did not give a usable answer."),
     ((polar.PolarSyncError,), 503, "This mirror is not set up to ask Polar for that."),
 )
 

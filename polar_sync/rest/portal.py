@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -62,7 +61,7 @@ def ask_polar(token: SessionToken) -> dict[str, Any]:
 
     Raises 401 where no organization's server knows the token; that is kept too.
     """
-    key = f"polar_sync:portal:{hashlib.sha256(token.value.encode()).hexdigest()}"
+    key = f"polar_sync:portal:{token.value.get_digest()}"
     kept: dict[str, Any] | None = cache.get(key)
     if kept is None:
         kept = {"customer": _ask_servers(token)}

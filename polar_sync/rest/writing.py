@@ -5,19 +5,17 @@ No transaction may be open: Polar is asked. https://polar.sh/docs/api-reference/
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from polar_sync.client import PolarObject
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.exceptions import NotFoundError, PolarSyncError
-from polar_sync.models import Customer, CustomerObservation, Organization
+from polar_sync.exceptions import NotFoundError
+from polar_sync.models import Customer, Organization, on_primary
+from polar_sync.payloads import Interval
 from polar_sync.rest.freshness import format_instant
 from polar_sync.rest.rows import CustomerRow
-from polar_sync.store import apply, observe_absence, observe_customer
+from polar_sync.store import apply, observe_absence, observe_customer, read_sightings
 from polar_sync.sync import Connection, get_worker_connection
 from polar_sync.sync.binding import bind_organization
 
@@ -27,7 +25,7 @@ _IMPERSONAL = ("id", "organization_id", "created_at", "modified_at", "type")
 
 def get_home(customer: CustomerRow) -> OrganizationSettings:
     """The settings of a mirrored customer's organization. Raises `ConfigurationError` where they are gone."""
-    name = Organization.objects.values_list("name", flat=True).get(polar_id=customer.organization_id)
+    name = on_primary(Organization.objects).values_list("name", flat=True).get(polar_id=customer.organization_id)
     return settings.get_organization(name)
 
 
@@ -46,7 +44,7 @@ def update_customer(organization: OrganizationSettings, customer_id: UUID, field
     try:
         updated = connection.client.customers.update(customer_id, **fields)
     except NotFoundError as error:
-        _bury(organization, customer_id, error.as_of or timezone.now(), is_anonymized=False)
+        _mark_deleted(organization, customer_id, error.interval)
         raise
     _mirror(organization, connection, updated)
     return updated
@@ -56,40 +54,33 @@ def delete_customer(organization: OrganizationSettings, customer_id: UUID, *, is
     """Delete a customer for good, mark the mirrored one deleted, and scrub it where it was anonymized."""
     connection = get_worker_connection(organization)
     try:
-        connection.client.customers.delete(customer_id, anonymize=is_anonymized)
+        interval = connection.client.customers.delete(customer_id, anonymize=is_anonymized)
     except NotFoundError as error:
-        _bury(organization, customer_id, error.as_of or timezone.now(), is_anonymized=False)
+        _mark_deleted(organization, customer_id, error.interval)
         raise
-    _bury(organization, customer_id, _get_time_of_absence(connection, customer_id), is_anonymized=is_anonymized)
+    _mark_deleted(organization, customer_id, interval, is_anonymized=is_anonymized)
 
 
 def _mirror(organization: OrganizationSettings, connection: Connection, customer: PolarObject) -> None:
     row, _ = Organization.objects.get_or_create(name=organization.name, defaults={"server": organization.server})
     bind_organization(row, [customer], expected=connection.organization_id)
-    apply([observe_customer(customer, as_of=customer.as_of)], organization=row)
+    apply([observe_customer(customer, interval=customer.interval, is_written=True)], organization=row)
 
 
-def _get_time_of_absence(connection: Connection, customer_id: UUID) -> datetime:
-    """On Polar's clock, which the answer to a deletion does not tell here; ours where Polar does not say."""
-    try:
-        connection.client.customers.get(customer_id)
-    except NotFoundError as error:
-        return error.as_of or timezone.now()
-    except PolarSyncError:
-        pass  # it is deleted, whatever this says
-    return timezone.now()
-
-
-def _bury(organization: OrganizationSettings, customer_id: UUID, as_of: datetime, *, is_anonymized: bool) -> None:
+def _mark_deleted(
+    organization: OrganizationSettings, customer_id: UUID, interval: Interval | None, *, is_anonymized: bool = False
+) -> None:
     """A deletion is final, so it holds against anything that was seen before, however finely that was timed."""
-    row = Organization.objects.filter(name=organization.name).first()
-    seen = CustomerObservation.objects.filter(pk=customer_id).first()
-    if row is None or seen is None:
+    row = on_primary(Organization.objects).filter(name=organization.name).first()
+    customer = on_primary(Customer.all_objects).filter(pk=customer_id).first()
+    if row is None or customer is None or interval is None:
         return
-    at = max(filter(None, (as_of, seen.observed_at, seen.extra_observed_at, seen.state_observed_at)))
-    apply([observe_absence(customer_id, as_of=at)], organization=row)
+    apply([observe_absence(customer_id, interval=interval, is_written=True)], organization=row)
     if is_anonymized:
-        data = Customer.all_objects.get(pk=customer_id).to_polar()
+        data = customer.to_polar()
         kept = {name: data[name] for name in _IMPERSONAL if name in data}
-        scrubbed = {**kept, "deleted_at": data.get("deleted_at") or format_instant(at)}
-        apply([observe_customer(scrubbed, as_of=at)], organization=row)
+        scrubbed = {**kept, "deleted_at": data.get("deleted_at") or format_instant(interval.end)}
+        sighting = read_sightings([customer_id])[customer_id]
+        if sighting.own is not None:  # nothing that was read before may bring the person back
+            interval = interval.hull(sighting.own.interval)
+        apply([observe_customer(scrubbed, interval=interval, is_written=True)], organization=row)

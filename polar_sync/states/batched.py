@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from polar_sync.client import PolarClient, PolarObject
-from polar_sync.states import fields as known
-from polar_sync.states.assembly import Parts, assemble, build_subscription, learn
+from polar_sync.exceptions import NotFoundError, PolarSyncError
+from polar_sync.states.assembly import Parts, assemble, build_subscription
 from polar_sync.states.catalogue import Catalogue
-from polar_sync.states.fields import StateFields
-from polar_sync.states.inquiry import Densities, Inquiry, Sizes
+from polar_sync.states.inquiry import Densities, Inquiry, Mirrored
+from polar_sync.states.knowledge import Knowledge
 from polar_sync.states.leftovers import Leftovers
-from polar_sync.states.source import Listed, StateAnswer, StateSource, is_hopeless
+from polar_sync.states.reader import ListReader
+from polar_sync.states.rules import read_rules
+from polar_sync.states.sampling import Sampling
+from polar_sync.states.source import Listed, StateAnswer, StateSource
 
 MIN_CUSTOMERS = 4
 """Three lists are three requests: fewer customers are asked for one by one."""
+_Items = Mapping[UUID, Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -27,123 +30,106 @@ class BatchedSource:
     """Subscriptions, benefit grants and customer meters by repeated `customer_id`, put together.
 
     What the lists cannot tell reliably is asked of the state endpoint: customers with more than a page of a kind, and
-    a few of each run from which the fields of a state are learned. If these show a field that the lists lack,
-    everybody is asked one by one, unless `is_exact` is off. What arrived of customers that get no answer is left in
-    `leftovers` and not asked again.
+    a few samples of each run, by which everything is confirmed that an assembled state consists of. If one contradicts
+    the lists, or shows a field that they lack (unless `is_exact` is off), everybody is asked one by one. What arrived
+    of customers that get no answer is left in `leftovers` and not asked again.
     """
 
     client: PolarClient
     executor: Executor
     per_customer: StateSource
     densities: Densities
+    organization_id: str | None = None
     is_exact: bool = True
-    fields: StateFields = field(default_factory=StateFields)
+    knowledge: Knowledge = field(default_factory=Knowledge)
     catalogue: Catalogue = field(default_factory=Catalogue)
     leftovers: Leftovers = field(default_factory=Leftovers)
-    sizes: Sizes = field(default_factory=dict)
+    mirrored: Mirrored = field(default_factory=Mirrored)
+    mirrored_archived: Callable[[], Collection[str]] = tuple
+
+    @property
+    def refutation(self) -> str:
+        """Why states cannot be put together from lists; empty where they can."""
+        if self.knowledge.refutation or not self.is_exact or not self.knowledge.fields.state_only:
+            return self.knowledge.refutation
+        names = sorted({name for names in self.knowledge.fields.state_only.values() for name in names})
+        return f"States have fields that the lists lack ({', '.join(names)})."
 
     def fetch(self, customers: Listed, *, on_tick: Callable[[], None]) -> Iterator[StateAnswer]:
         """Yield an answer for each customer; those without an item of the customers list are asked one by one."""
-        listed = {key: item for key, item in customers.items() if item is not None}
-        if len(listed) < MIN_CUSTOMERS:
-            self.leftovers.take(listed)
+        items = {key: item for key, item in customers.items() if item is not None}
+        if len(items) < MIN_CUSTOMERS or self.refutation:
+            self.leftovers.take(items)
             yield from self.per_customer.fetch(customers, on_tick=on_tick)
             return
-        inquiry = Inquiry(
-            self.client,
-            self.executor,
-            parts=self.leftovers.take(listed),
-            densities=self.densities,
-            fields=self.fields,
-            catalogue=self.catalogue,
-            sizes=self.sizes,
-        )
+        obstacle = self._read_rules(on_tick)
+        if obstacle is not None:
+            yield from (StateAnswer(key, error=obstacle) for key in customers)
+            return
+        inquiry = self._open_reader().inquire(self.leftovers.take(items))
         answered: set[UUID] = set()
         try:
             inquiry.run(on_tick)
-            for answer in self._answer(inquiry, customers, listed, on_tick=on_tick):
+            for answer in self._answer(inquiry, customers, items, on_tick=on_tick):
                 if answer.state is not None:
                     answered.add(answer.id)
                 yield answer
         finally:
             self.leftovers.put({key: parts for key, parts in inquiry.parts.items() if key not in answered})
 
+    def _read_rules(self, on_tick: Callable[[], None]) -> PolarSyncError | None:
+        return read_rules(
+            self.knowledge,
+            self.client,
+            self.executor,
+            organization_id=self.organization_id,
+            mirrored_archived=self.mirrored_archived,
+            on_tick=on_tick,
+        )
+
+    def _open_reader(self) -> ListReader:
+        return ListReader(
+            self.client, self.executor, self.densities, self.knowledge, catalogue=self.catalogue, mirrored=self.mirrored
+        )
+
     def _answer(
-        self,
-        inquiry: Inquiry,
-        customers: Listed,
-        listed: Mapping[UUID, Mapping[str, Any]],
-        *,
-        on_tick: Callable[[], None],
+        self, inquiry: Inquiry, customers: Listed, items: _Items, *, on_tick: Callable[[], None]
     ) -> Iterator[StateAnswer]:
-        samples = self._choose_samples(inquiry)
-        doubtful = inquiry.get_doubtful()
-        alone = dict.fromkeys([*samples, *(key for key in customers if key not in listed or key in doubtful)])
-        unlearned = inquiry.obstacle if samples else None
+        """Samples decide what becomes of the others."""
+        complete = {key: inquiry.parts[key] for key in sorted(inquiry.get_complete())}
+        sampling = Sampling(self._open_reader(), self.per_customer, items=items, parts=complete)
         if not inquiry.is_stopped:
-            for answer in self.per_customer.fetch(alone, on_tick=on_tick):
-                if answer.state is not None and answer.id in inquiry.parts:
-                    self._learn(answer, listed[answer.id], inquiry.parts[answer.id])
-                elif samples and self._is_in_the_way(answer, samples):
-                    unlearned = answer.error
-                yield answer
-        rest = {key: item for key, item in listed.items() if key not in alone or inquiry.is_stopped}
-        if unlearned is not None:  # to assemble them now could drop fields that Polar has added since the contract
-            yield from (StateAnswer(key, error=unlearned) for key in rest)
-        elif self.is_exact and self.fields.state_only and not inquiry.is_stopped:
-            yield from self.per_customer.fetch(rest, on_tick=on_tick)
-        else:
-            yield from self._assemble(inquiry, rest)
+            sampling.run(on_tick)
+        obstacle = inquiry.obstacle or sampling.obstacle
+        unconfirmed = complete.keys() if self.refutation else sampling.find_open().keys()
+        alone: dict[UUID, Mapping[str, Any] | None] = {}
+        for key, item in customers.items():
+            sampled = sampling.answers.get(key)
+            if sampled is not None and isinstance(sampled.error, NotFoundError):
+                yield sampled
+            elif key in complete and key not in unconfirmed:  # of a sample too: lists are never out of date, states are
+                yield self._assemble(key, items[key], complete[key])
+            elif sampled is not None:
+                yield self._put_beside(sampled, complete)
+            elif obstacle is not None:
+                yield StateAnswer(key, error=inquiry.errors.get(key) or obstacle)
+            elif key in inquiry.errors and not inquiry.parts[key].is_doubtful:
+                yield StateAnswer(key, error=inquiry.errors[key])
+            else:
+                alone[key] = item
+        for answer in self.per_customer.fetch(alone, on_tick=on_tick):
+            yield self._put_beside(answer, complete)
 
-    def _choose_samples(self, inquiry: Inquiry) -> list[UUID]:
-        """The customers, as few as will do, that have between them all that no state has shown yet."""
-        chosen: list[UUID] = []
-        unknown = {known.CUSTOMER, *known.CONTRACT} - self.fields.learned.keys()
-        complete = inquiry.get_complete() if unknown else ()
-        while unknown:
-            having = {key: unknown & _get_kinds(inquiry.parts[key]) for key in complete}
-            best = max(having, key=lambda key: len(having[key]), default=None)
-            if best is None or not having[best]:
-                break
-            chosen.append(best)
-            unknown -= having[best]
-        return chosen
+    def _put_beside(self, answer: StateAnswer, complete: Mapping[UUID, Parts]) -> StateAnswer:
+        """Polar's own answer with what the lists hold besides, so that it comes and goes with neither of the two."""
+        if answer.state is None or answer.id not in complete or self.refutation:
+            return answer
+        return replace(answer, beside=self._build_beside(complete[answer.id]))
 
-    def _is_in_the_way(self, answer: StateAnswer, samples: Sequence[UUID]) -> bool:
-        """Whether the samples may show at another time what they could not show now."""
-        is_permanent = answer.error is None or answer.error.permanent
-        return is_hopeless(answer.error) or (answer.id in samples and not is_permanent)
+    def _assemble(self, key: UUID, item: Mapping[str, Any], parts: Parts) -> StateAnswer:
+        state = PolarObject(assemble(item, parts, self.knowledge.fields), interval=parts.interval)
+        unsure = self.knowledge.fields.get_unsure()
+        return StateAnswer(key, state=state, beside=self._build_beside(parts), unsure=unsure, gone=parts.gone)
 
-    def _learn(self, answer: StateAnswer, item: Mapping[str, Any], parts: Parts) -> None:
-        state = answer.state
-        if state is not None and all(isinstance(state.get(name), list) for name in known.ARRAYS):
-            learn(self.fields, state, item, parts)
-
-    def _assemble(self, inquiry: Inquiry, listed: Mapping[UUID, Mapping[str, Any]]) -> Iterator[StateAnswer]:
-        complete = inquiry.get_complete()
-        for key in listed:
-            if key not in complete:
-                yield StateAnswer(key, error=inquiry.errors.get(key) or inquiry.obstacle)
-                continue
-            parts = inquiry.parts[key]
-            state = PolarObject(assemble(listed[key], parts, self.fields), as_of=_get_time(parts))
-            beside = tuple(build_subscription(each, self.fields) for each in parts.beside)
-            yield StateAnswer(key, state=state, beside=beside, unsure=self.fields.get_unsure())
-
-
-def _get_kinds(parts: Parts) -> set[str]:
-    kinds = {known.CUSTOMER}
-    if parts.present:
-        kinds.add(known.SUBSCRIPTION)
-    if any(each.get("meters") for each in parts.present):
-        kinds.add(known.SUBSCRIPTION_METER)
-    if parts.grants:
-        kinds.add(known.GRANT)
-    if parts.meters:
-        kinds.add(known.METER)
-    return kinds
-
-
-def _get_time(parts: Parts) -> datetime:
-    """All three parts were true at the earliest of their times, or later."""
-    return min(parts.as_of.values())
+    def _build_beside(self, parts: Parts) -> tuple[dict[str, Any], ...]:
+        return tuple(build_subscription(each, self.knowledge.fields) for each in parts.beside)

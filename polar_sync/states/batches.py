@@ -9,16 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from polar_sync.client import ListPage
+from polar_sync.payloads.interval import Interval
 from polar_sync.payloads.values import read_uuid
 
 PAGE_SIZE = 100
-_FILL = 0.8
+_FILL = 0.76
 """The share of a page that a batch is meant to fill, so that few overflow: customers differ in what they have."""
 _SIZED_FILL = 0.98
 """The same for customers of whom it is known what they last had."""
@@ -53,7 +53,11 @@ class Density:
                 batches.append(ids[start:number])
                 start, room = number, float(PAGE_SIZE)
             room -= rows
-        return [*batches, ids[start:]] if ids else []
+        if not ids:
+            return []
+        batches.append(ids[start:])
+        # Of equals the smallest that take no more requests: the fewer in each, the fewer overflow.
+        return batches if sizes else cut(ids, len(batches))
 
 
 def cut(ids: Sequence[UUID], count: int) -> list[Sequence[UUID]]:
@@ -67,7 +71,7 @@ class Batch:
     """What a list holds of some customers: their items by customer, or (None) that the answer cannot be relied on."""
 
     ids: Sequence[UUID]
-    as_of: datetime
+    interval: Interval
     total: int
     items: dict[UUID, list[dict[str, Any]]] | None = field(default=None)
 
@@ -76,11 +80,15 @@ class Batch:
         return max(2, -int(-self.total // (PAGE_SIZE * _SPLIT_FILL)))
 
 
-def ask(list_items: Callable[..., ListPage], ids: Sequence[UUID], *, density: Density) -> Batch:
-    """Ask one list for these customers and check that the answer is whole."""
+def ask(list_items: Callable[..., ListPage], ids: Sequence[UUID], *, density: Density | None) -> Batch:
+    """Ask one list for these customers and check that the answer is whole.
+
+    No `density` where they were counted in it already, as those of an answer that was divided.
+    """
     page = list_items(customer_id=[str(each) for each in ids], limit=PAGE_SIZE)
-    density.note(customers=len(ids), rows=page.total_count)
-    return Batch(ids, page.as_of, page.total_count, _sort(page, ids))
+    if density is not None:
+        density.note(customers=len(ids), rows=page.total_count)
+    return Batch(ids, page.interval, page.total_count, _sort(page, ids))
 
 
 def _sort(page: ListPage, ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]] | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
+
+from polar_sync.payloads.values import read_timestamp
 
 Key = tuple[str, str]
 Entry = Mapping[str, Any]
@@ -43,6 +46,13 @@ class Catalogue:
     def add_entries(self, model: str, entries: Iterable[Any]) -> None:
         """Take in the items of a catalogue's own list."""
         self._add((model, entry) for entry in entries)
+
+    def get_benefit_times(self) -> dict[str, datetime]:
+        """When the benefits that were found in this run were last modified, by id."""
+        with self._lock:
+            entries = {key: entry for (model, key), entry in (self._kept | self._found).items() if model == _BENEFIT}
+        times = {key: read_timestamp(entry.get("modified_at")) for key, entry in entries.items()}
+        return {key: time for key, time in times.items() if time is not None}
 
     def get_news(self) -> dict[Key, Entry]:
         """What was found and is not known to be kept, by model name and id."""

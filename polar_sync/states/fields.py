@@ -7,6 +7,7 @@ a state has shown it: https://polar.sh/docs/api-reference/customers/state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,17 +51,31 @@ CUSTOMER = "customer"
 
 @dataclass(slots=True)
 class StateFields:
-    """The fields of a state's objects by kind, and those that only a state has.
+    """What real states have shown of the fields of their objects, by kind and beside the lists' items.
 
-    `learned` holds the kinds that a state has shown; `state_only` what it showed that the list's item lacked.
+    `shown` are names that both have, `left_out` those that only the item has, `state_only` those that only the state
+    has.
     """
 
-    learned: dict[str, frozenset[str]] = field(default_factory=dict)
+    shown: dict[str, frozenset[str]] = field(default_factory=dict)
+    left_out: dict[str, frozenset[str]] = field(default_factory=dict)
     state_only: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def get(self, kind: str) -> frozenset[str]:
         """The fields of one kind."""
-        return self.learned.get(kind) or CONTRACT.get(kind, frozenset())
+        return self.shown.get(kind) or CONTRACT.get(kind, frozenset())
+
+    def get_left_out(self, kind: str) -> frozenset[str]:
+        """Fields of a list's item that do not belong into a state."""
+        return self.left_out.get(kind, frozenset())
+
+    def get_mixed(self, kind: str) -> frozenset[str]:
+        """Fields that a list's items have, and states have of some of these only."""
+        return self.shown.get(kind, frozenset()) & self.get_left_out(kind)
+
+    def get_seen(self, kind: str) -> frozenset[str]:
+        """Fields of a list's item of which a state has shown whether they belong into it."""
+        return self.shown.get(kind, frozenset()) | self.get_left_out(kind)
 
     def get_unsure(self) -> dict[str, frozenset[str]]:
         """Fields, by kind, for which a stored value is better than the assembled one."""
@@ -68,24 +83,36 @@ class StateFields:
         return {kind: _UNSURE.get(kind, frozenset()) | self.state_only.get(kind, frozenset()) for kind in kinds}
 
     def learn(self, kind: str, shown: Mapping[str, Any], item: Mapping[str, Any]) -> None:
-        """Take in one object as a state shows it, beside what could be made of the list's item."""
-        self.learned[kind] = self.learned.get(kind, frozenset()) | shown.keys()
-        lacking = frozenset(shown.keys() - item.keys()) - _UNSURE.get(kind, frozenset())
-        if lacking:
-            self.state_only[kind] = self.state_only.get(kind, frozenset()) | lacking
+        """Take in one object as a state shows it, beside what was made of the list's item."""
+        self._add(self.shown, kind, shown.keys() & item.keys())
+        self._add(self.left_out, kind, item.keys() - shown.keys())
+        self._add(self.state_only, kind, shown.keys() - item.keys() - _UNSURE.get(kind, frozenset()))
 
-    def learn_customer(self, state: Mapping[str, Any], item: Mapping[str, Any]) -> None:
-        """The same for the customer's own fields."""
-        self.learn(CUSTOMER, {key: value for key, value in state.items() if key not in ARRAYS}, item)
+    def _add(self, names: dict[str, frozenset[str]], kind: str, more: AbstractSet[str]) -> None:
+        if more:
+            names[kind] = names.get(kind, frozenset()) | more
+
+    def merge(self, other: StateFields) -> None:
+        """Take in what another has learned."""
+        for mine, theirs in zip(self._parts, other._parts, strict=True):
+            for kind, names in theirs.items():
+                self._add(mine, kind, names)
+
+    @property
+    def _parts(self) -> tuple[dict[str, frozenset[str]], ...]:
+        return self.shown, self.left_out, self.state_only
 
     def dump(self) -> dict[str, Any]:
         """As JSON, to be kept with the run."""
-        return {"learned": _dump(self.learned), "state_only": _dump(self.state_only)}
+        return dict(zip(_NAMES, map(_dump, self._parts), strict=True))
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> StateFields:
         """From what `dump` gave, or from nothing."""
-        return cls(learned=_load(data.get("learned", {})), state_only=_load(data.get("state_only", {})))
+        return cls(*(_load(data.get(name, {})) for name in _NAMES))
+
+
+_NAMES = ("shown", "left_out", "state_only")
 
 
 def _dump(fields: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

@@ -35,7 +35,8 @@ class StateAnswer:
     """What was found out about one customer: `state` or `error` is set.
 
     `unsure` is None for Polar's own answer. For a state put together from lists it names the fields, by kind of
-    object, of which a stored value is better; `beside` are subscriptions that are in no state, such as past due ones.
+    object, of which a stored value is better, and `gone` are stored meters of which Polar, asked for them by name, no
+    longer tells. `beside` are subscriptions that are in no state, such as past due ones.
     """
 
     id: UUID
@@ -43,6 +44,7 @@ class StateAnswer:
     error: PolarSyncError | None = None
     unsure: Mapping[str, frozenset[str]] | None = None
     beside: tuple[dict[str, Any], ...] = field(default=())
+    gone: frozenset[UUID] = frozenset()
 
 
 class StateSource(Protocol):

@@ -10,7 +10,7 @@ from polar_sync.store.observations import (
     observe_customer,
     observe_state,
 )
-from polar_sync.store.parents import Sighting
+from polar_sync.store.sightings import Sighting, read_sightings
 
 __all__ = [
     "ApplyResult",
@@ -26,4 +26,5 @@ __all__ = [
     "observe_assembled",
     "observe_customer",
     "observe_state",
+    "read_sightings",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import router, transaction
@@ -12,25 +12,35 @@ from django.utils import timezone
 
 from polar_sync.exceptions import OrganizationMismatchError
 from polar_sync.models import Customer, Organization
+from polar_sync.payloads import Interval
 from polar_sync.signals import announce_changes
 from polar_sync.store import parents
 from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
 from polar_sync.store.children import KINDS, Stored, read_holders, read_owned
 from polar_sync.store.locking import RowsMovedError, insert_missing, lock_sightings
-from polar_sync.store.observations import Children, Folded, Observation, fold, is_due
-from polar_sync.store.parents import CustomerRow, CustomerWrite, Sighting, build_customer
-from polar_sync.store.plans import Plan, plan_children, write_plan
+from polar_sync.store.observations import Children, Folded, Observation, Origin, fold
+from polar_sync.store.ordering import Order, Reading, Source
+from polar_sync.store.parents import CustomerRow, CustomerWrite, build_customer
+from polar_sync.store.plans import ObservedChildren, Plan, narrow_states, order_children, plan_children, write_plan
+from polar_sync.store.sightings import Sighting, write_sightings
 
 _MAX_ATTEMPTS = 10
+_IMPOSSIBLE_LEAD = timedelta(days=1)
+_LONG_AGO = Reading(Interval.at(datetime.min.replace(tzinfo=UTC)), Source.STATE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Locked:
-    """A batch under lock: what was known before, what holds after, and the plan for the children."""
+    """A batch under lock: what was known before, what becomes of each customer, and of their children."""
 
     before: Mapping[UUID, Sighting]
-    after: Mapping[UUID, Sighting]
+    writes: Mapping[UUID, CustomerWrite]
+    observed: Mapping[UUID, ObservedChildren]
     plan: Plan
+
+    @property
+    def unresolved(self) -> set[UUID]:
+        return {key for key, one in self.observed.items() if one.is_unresolved}
 
 
 def apply(
@@ -57,10 +67,8 @@ def apply(
                 now = timezone.now()
                 rows = [build_customer(key, folded[key], organization_id=polar_id, synced_at=now) for key in absent]
                 insert_missing(rows, using=using)
-                locked = _lock_and_plan(folded, others=others, using=using)
-                result = _write(
-                    folded, locked, organization=organization, using=using, seen=(run_id, pass_number), now=now
-                )
+                locked = _lock_and_plan(folded, organization=organization, others=others, using=using, now=now)
+                result = _write(folded, locked, using=using, seen=(run_id, pass_number), now=now)
                 announce_changes(result.changes, organization=organization, using=using)
         except RowsMovedError as error:
             reason, absent, others = error, absent | error.absent, others | error.holders
@@ -82,7 +90,14 @@ def _get_polar_id(organization: Organization, folded: Mapping[UUID, Folded]) -> 
     return organization.polar_id
 
 
-def _lock_and_plan(folded: Mapping[UUID, Folded], *, others: Collection[UUID], using: str) -> _Locked:
+def _lock_and_plan(
+    folded: Mapping[UUID, Folded],
+    *,
+    organization: Organization,
+    others: Collection[UUID],
+    using: str,
+    now: datetime,
+) -> _Locked:
     """Lock the batch, and with it others who hold children that it tells of, all in id order; see what is to be done.
 
     Nearly always all of it has rows and its children already, which nobody else holds: that is what is tried first.
@@ -92,17 +107,53 @@ def _lock_and_plan(folded: Mapping[UUID, Folded], *, others: Collection[UUID], u
         raise RowsMovedError("a customer has no row", absent=absent)
     for owner in others:  # one that was loaded from a dump without its observation was never observed
         before.setdefault(owner, Sighting())
-    after = {key: parents.merge_times(before[key], item) for key, item in folded.items()}
-    states: dict[UUID, Children] = {}
-    times: dict[UUID, datetime] = {}
-    for key, item in folded.items():
-        if item.children_at is not None and is_due(item.children_at, before[key].state_observed_at):
-            states[key], times[key] = item.children, item.children_at
-    stored = read_owned(before if states else (), using=using)
-    holders = read_holders(_collect_new_ids(states.values(), stored), using=using)
+    latest = _get_latest(folded, now=now)
+    before = {key: _drop_impossible(sighting, latest=latest) for key, sighting in before.items()}
+    rows = parents.read_customers(folded, using=using)
+    if absent := folded.keys() - rows.keys():
+        raise RowsMovedError("a customer was removed", absent=absent)
+    _check_rows(rows, organization)
+    writes = {key: parents.merge_customer(rows[key], item, before=before[key]) for key, item in folded.items()}
+    observed = _order_all(folded, writes, before)
+    stored = read_owned(before if observed else (), using=using)
+    narrow_states(observed, stored=stored, customers=writes)
+    holders = read_holders(_collect_new_ids((one.children for one in observed.values()), stored), using=using)
     if holders := holders - before.keys():
         raise RowsMovedError("a child is another customer's", holders=holders)
-    return _Locked(before, after, plan_children(states, times=times, stored=stored, before=before))
+    return _Locked(before, writes, observed, plan_children(observed, stored=stored, before=before))
+
+
+def _drop_impossible(sighting: Sighting, *, latest: datetime) -> Sighting:
+    """Times that nothing can have been read at guard nothing: else they would until they have come."""
+    if sighting.own is not None and sighting.own.interval.start > latest:
+        sighting = sighting.with_own(_LONG_AGO)
+    if sighting.state is not None and sighting.state.interval.start > latest:
+        sighting = sighting.with_state(_LONG_AGO)
+    if sighting.absent_at is not None and sighting.absent_at > latest:
+        sighting = sighting._replace(absent_at=None)
+    return sighting
+
+
+def _get_latest(folded: Mapping[UUID, Folded], *, now: datetime) -> datetime:
+    """A time that no answer so far can be of, on whichever clock."""
+    readings = [each for item in folded.values() for each in (item.own_reading, item.children_reading)]
+    return max([now, *(each.interval.end for each in readings if each is not None)]) + _IMPOSSIBLE_LEAD
+
+
+def _order_all(
+    folded: Mapping[UUID, Folded], writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]
+) -> dict[UUID, ObservedChildren]:
+    observed: dict[UUID, ObservedChildren] = {}
+    for key, item in folded.items():
+        if item.children_reading is None:
+            continue
+        is_gone = writes[key].row.deleted_at is not None
+        one = order_children(item.children, item.children_reading, before=before[key], is_gone=is_gone)
+        # That a customer is gone, where that may not be so, says nothing of what they have.
+        is_doubtful = one.order is Order.OVERLAPPING or writes[key].is_absence_doubtful
+        if is_gone or item.children.origin is not Origin.GONE or not is_doubtful:
+            observed[key] = one
+    return observed
 
 
 def _collect_new_ids(children: Iterable[Children], stored: Stored) -> dict[str, set[UUID]]:
@@ -118,23 +169,18 @@ def _write(
     folded: Mapping[UUID, Folded],
     locked: _Locked,
     *,
-    organization: Organization,
     using: str,
     seen: tuple[int | None, int | None],
     now: datetime,
 ) -> ApplyResult:
-    rows = parents.read_customers(locked.after, using=using)
-    if absent := locked.after.keys() - rows.keys():
-        raise RowsMovedError("a customer was removed", absent=absent)
-    _check_rows(rows, organization)
-    writes = {
-        key: parents.merge_customer(rows[key], folded[key], before=locked.before[key], after=after)
-        for key, after in locked.after.items()
-    }
+    before, writes, unresolved = locked.before, locked.writes, locked.unresolved
+    for key, one in locked.observed.items():
+        extra = one.get_extra(writes[key].row.state_extra)
+        writes[key].take_state(extra, reading=one.after, now=now)
     touched = {change.customer_id for change in locked.plan.changes}
     # Of one that is only known not to exist there is nothing to report.
-    told = {key: write for key, write in writes.items() if locked.after[key].is_known}
-    changes = [*_get_customer_changes(told, locked.before), *locked.plan.changes]
+    known = {key: write for key, write in writes.items() if write.after.is_known}
+    changes = [*_get_customer_changes(known, before), *locked.plan.changes]
     # Who was inserted just now is as they should be already.
     changed = [
         write.row
@@ -145,9 +191,18 @@ def _write(
     if touched - writes.keys():  # customers outside the batch that lost a child to one of it
         Customer.all_objects.using(using).filter(pk__in=touched - writes.keys()).update(synced_at=now)
     write_plan(locked.plan, using=using)
-    parents.write_sightings(_mark(locked.after, *seen), using=using)
-    outcomes = {key: _get_outcome(folded[key], write, locked, is_touched=key in touched) for key, write in told.items()}
-    return ApplyResult(outcomes, tuple(changes), {key: locked.before[key] for key in told})
+    sightings = {key: write.after for key, write in writes.items()}
+    write_sightings({**sightings, **_mark(sightings, *seen, without=unresolved)}, using=using)
+    return ApplyResult(
+        {
+            key: _get_outcome(folded[key], write, locked, is_touched=key in touched)
+            for key, write in known.items()
+            if key not in unresolved
+        },
+        tuple(changes),
+        {key: before[key] for key in known if key not in unresolved},
+        {key: sightings[key] for key in unresolved},
+    )
 
 
 def _check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) -> None:
@@ -161,10 +216,16 @@ def _check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) ->
             )
 
 
-def _mark(sightings: Mapping[UUID, Sighting], run_id: int | None, pass_number: int | None) -> Mapping[UUID, Sighting]:
+def _mark(
+    sightings: Mapping[UUID, Sighting], run_id: int | None, pass_number: int | None, *, without: Collection[UUID]
+) -> Mapping[UUID, Sighting]:
     if run_id is None:
-        return sightings
-    return {key: item._replace(seen_by_run=run_id, seen_in_pass=pass_number) for key, item in sightings.items()}
+        return {}
+    return {
+        key: item._replace(seen_by_run=run_id, seen_in_pass=pass_number)
+        for key, item in sightings.items()
+        if key not in without
+    }
 
 
 def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]) -> Iterable[Change]:
@@ -176,22 +237,19 @@ def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[
 
 
 def _get_outcome(item: Folded, write: CustomerWrite, locked: _Locked, *, is_touched: bool) -> Outcome:
-    before, after = locked.before[item.id], locked.after[item.id]
     if write.was_living and write.row.deleted_at is not None:
         return Outcome.DELETED
-    if not before.is_known:
+    if not locked.before[item.id].is_known:
         return Outcome.CREATED
     if write.is_changed or is_touched:
         return Outcome.UPDATED
-    return Outcome.STALE if after == before and not _is_repeated(item, before) else Outcome.UNCHANGED
+    return Outcome.STALE if all(_iterate_refusals(item, write, locked)) else Outcome.UNCHANGED
 
 
-def _is_repeated(item: Folded, before: Sighting) -> bool:
-    """The same times again are no news, but neither are they out of date."""
-    return any(
-        (
-            item.own_at is not None and item.own_at == before.observed_at,
-            item.children_at is not None and item.children_at == before.state_observed_at,
-            item.absent_at is not None and item.absent_at == before.absent_at,
-        )
-    )
+def _iterate_refusals(item: Folded, write: CustomerWrite, locked: _Locked) -> Iterable[bool]:
+    """For each part that something was said of, whether what is stored of it is later."""
+    if item.own is not None:
+        yield write.is_refused
+    if item.children_reading is not None:
+        one = locked.observed.get(item.id)
+        yield one is None or one.is_outdated

@@ -9,6 +9,7 @@ from polar_sync.payloads import dump_canonical, load_canonical
 from polar_sync.payloads.objects import ChildPayload
 from polar_sync.store.children import StoredChild
 from polar_sync.store.observations import Children, Origin
+from polar_sync.store.ordering import Order
 
 
 def prefer_stored(stored: str, observed: str, *, fields: Collection[str] | None) -> str:
@@ -32,14 +33,15 @@ def settle_payload(kind: str, row: StoredChild, child: ChildPayload, children: C
     return prefer_stored(row.payload, child.payload, fields=fields)
 
 
-def is_out_of_sight(kind: str, row: StoredChild, children: Children) -> bool:
+def is_out_of_sight(kind: str, row: StoredChild, children: Children, *, order: Order) -> bool:
     """Whether it means nothing that a stored child was not told of.
 
-    The list of meters leaves out archived ones, which a state keeps; a state leaves out past due subscriptions.
+    Lists show an archived meter only where it is named: what leaves is what was not shown even then. A state leaves out
+    past due subscriptions, which stay until it is sure that it is later than what told of them.
     """
     if children.origin is Origin.LISTS:
-        return kind == "meter"
-    return children.origin is Origin.STATE and not row.is_in_state
+        return kind == "meter" and row.id not in children.gone
+    return children.origin is Origin.STATE and not row.is_in_state and order is not Order.LATER
 
 
 def _load(text: str) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from polar_sync.store.parents import Sighting
+    from polar_sync.store.sightings import Sighting
 
 
 class Outcome(StrEnum):
@@ -48,8 +48,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """The outcome of each customer by id, all changes, and what was known of each customer before."""
+    """The outcome of each customer by id, all changes, and what was known of each customer before.
+
+    `unresolved` are customers of whom nothing tells whether what they were observed to have is later than what is
+    stored, each with what is stored now. They are in neither of the others and are not marked as seen: ask the lists
+    about them, and apply the answer as one that `follows` this.
+    """
 
     outcomes: Mapping[UUID, Outcome]
     changes: tuple[Change, ...]
     sightings: Mapping[UUID, Sighting]
+    unresolved: Mapping[UUID, Sighting] = field(default_factory=dict)

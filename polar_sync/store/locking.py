@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from polar_sync.models import CustomerObservation
-from polar_sync.store.parents import CustomerRow, Sighting, insert_customers
+from polar_sync.store.parents import CustomerRow, insert_customers
+from polar_sync.store.sightings import Sighting
 
 
 class RowsMovedError(Exception):

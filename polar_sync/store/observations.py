@@ -1,70 +1,111 @@
-"""What Polar said, and as of when it was true; several of one customer folded into one.
+"""What Polar said, and when it read that; several observations of one customer folded into one.
 
-A customer has three parts that each follow the latest word about them: its own fields, its own further fields, and
-its state (the children and the state's further fields). That Polar knows no such customer is a word too.
+A customer has three parts, each with a reading of its own: its own fields, its own further fields, and its state (the
+children and the state's further fields). That Polar knows no such customer is an observation too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from polar_sync.payloads import CustomerPayload, StatePayload, read_customer, read_state
+from polar_sync.payloads import CustomerPayload, Interval, StatePayload, read_customer, read_state
 from polar_sync.payloads.objects import ChildPayload, iterate_objects
-from polar_sync.payloads.values import bound_time
+from polar_sync.store.ordering import Reading, Source, bound_start, supersedes, trust_version
+from polar_sync.store.sightings import Sighting
 
 Unsure = Mapping[str, frozenset[str]]
 """Fields, by kind of object, of which a stored value is better than the one that was observed."""
+
+STATE_AGE = timedelta(hours=1, minutes=1)
+"""Polar answers with states that it put together up to an hour ago."""
+REPLICA_LAG = timedelta(seconds=5)
+"""Polar reads customers, subscriptions and states from a replica, which may be some seconds behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One answer about one customer: its fields, or its state, or (neither) that it does not exist.
 
-    `as_of` is aware and on Polar's clock. `unsure` is set for a state that was put together from lists.
+    `unsure` is set for a state that was put together from lists; `gone` are then the meters that no list has, though
+    one was asked for them by name. `follows` is what was stored of the customer when the request was sent: where that
+    still is what is stored, this is later, whatever the clocks say. `is_final` says that there are no lists to ask
+    where times leave open which of two states is the later: then the later request holds.
     """
 
     id: UUID
-    as_of: datetime
+    reading: Reading
     customer: CustomerPayload | None = None
     state: StatePayload | None = None
     unsure: Unsure | None = None
+    follows: Sighting | None = None
+    is_final: bool = False
+    gone: frozenset[UUID] = frozenset()
 
 
-def observe_customer(data: Any, *, as_of: datetime) -> Observation:
-    """From an item of a list, or the answer to get, create or update. Raises `PayloadError`."""
+def observe_customer(data: Any, *, interval: Interval, is_written: bool = False) -> Observation:
+    """From an item of a list, or the answer to get; `is_written` to create or update. Raises `PayloadError`."""
     customer = read_customer(data)
-    return Observation(customer.id, bound_time(as_of, [data]), customer=customer)
+    reading = _read_written(interval) if is_written else _read_replica(interval)
+    return Observation(customer.id, _bound(reading, [data]), customer=customer)
 
 
-def observe_state(data: Any, *, as_of: datetime) -> Observation:
-    """From the answer of a state operation. Raises `PayloadError`."""
-    state = read_state(data)
-    return Observation(state.customer.id, bound_time(as_of, iterate_objects(data)), state=state)
+def observe_state(data: Any, *, interval: Interval, beside: Sequence[Any] = (), is_final: bool = False) -> Observation:
+    """From the answer of a state operation, which may be an hour old, and subscriptions that are in none.
+
+    Raises `PayloadError`.
+    """
+    state = read_state(data, beside=beside)
+    reading = _bound(Reading(interval.widen(before=STATE_AGE), Source.STATE), iterate_objects(data))
+    return Observation(state.customer.id, reading, state=state, is_final=is_final)
 
 
 def observe_assembled(
-    data: Any, *, listed: Observation, as_of: datetime, beside: Sequence[Any], unsure: Unsure
+    data: Any,
+    *,
+    listed: Observation,
+    interval: Interval,
+    beside: Sequence[Any],
+    unsure: Unsure,
+    gone: frozenset[UUID] = frozenset(),
+    follows: Sighting | None = None,
 ) -> Observation:
     """From a state that was put together from lists, that of the customers as it was `listed`. Raises `PayloadError`.
 
-    `as_of` is the earliest of the lists' times, and is not moved by a later change that only one of them shows.
+    `interval` covers all lists, and a later change that one of them shows says nothing of the others.
     """
     state = read_state(data, beside=beside, own=listed.customer)
-    return Observation(state.customer.id, as_of, state=state, unsure=unsure)
+    return Observation(
+        state.customer.id, _read_replica(interval), state=state, unsure=unsure, follows=follows, gone=gone
+    )
 
 
-def observe_absence(customer_id: UUID, *, as_of: datetime) -> Observation:
-    """From a `ResourceNotFound` answer, and from nothing else."""
-    return Observation(customer_id, as_of)
+def observe_absence(
+    customer_id: UUID, *, interval: Interval, follows: Sighting | None = None, is_written: bool = False
+) -> Observation:
+    """From a `ResourceNotFound` answer and nothing else; `is_written` where a write was answered so, or deleted."""
+    reading = _read_written(interval) if is_written else _read_replica(interval)
+    return Observation(customer_id, reading, follows=follows)
+
+
+def _read_replica(interval: Interval) -> Reading:
+    return Reading(interval.widen(before=REPLICA_LAG), Source.READ)
+
+
+def _read_written(interval: Interval) -> Reading:
+    return Reading(interval, Source.WRITTEN)
+
+
+def _bound(reading: Reading, objects: Iterable[Any]) -> Reading:
+    return Reading(bound_start(reading.interval, objects), reading.source)
 
 
 class Origin(Enum):
-    """Who told of the children: Polar's state, its lists (no archived meters), or nobody, as the customer is gone."""
+    """Who told of the children: Polar's state, its lists, or nobody, as the customer is gone."""
 
     STATE = "state"
     LISTS = "lists"
@@ -73,7 +114,7 @@ class Origin(Enum):
 
 @dataclass(slots=True)
 class Children:
-    """All children of a customer at one time, by kind and id."""
+    """All children of a customer at one time, by kind and id; `own` is the customer as the same answer shows it."""
 
     subscriptions: Mapping[UUID, ChildPayload] = field(default_factory=dict)
     subscription_meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
@@ -82,52 +123,55 @@ class Children:
     extra: str = ""
     origin: Origin = Origin.GONE
     unsure: Unsure = field(default_factory=dict)
+    own: str | None = None
+    gone: frozenset[UUID] = frozenset()
+    follows: Sighting | None = None
+    is_final: bool = False
 
 
 @dataclass(slots=True)
 class Folded:
-    """The latest word about each part of one customer; a time of None means that nothing was said of the part."""
+    """What holds of each part of one customer; a reading of None means that nothing was said of the part."""
 
     id: UUID
     own: CustomerPayload | None = None
-    own_at: datetime | None = None
+    own_reading: Reading | None = None
     extra: str = ""
     extra_at: datetime | None = None
     children: Children = field(default_factory=Children)
-    children_at: datetime | None = None
-    absent_at: datetime | None = None
+    children_reading: Reading | None = None
+    absence: Observation | None = None
 
     def add(self, observation: Observation) -> None:
-        """Take one more observation in; of two with the same time the one added later holds."""
+        """Take one more observation in; of two that nothing tells apart the one added later holds."""
+        reading = observation.reading
         if observation.state is not None:
-            if observation.unsure is None:  # else its customer is as the list told of it, which is a word of its own
-                self._set_own(observation.state.customer, observation.as_of)
-            self._set_children(_take_children(observation.state, observation.unsure), observation.as_of)
+            if observation.unsure is None:  # else its customer is as the list told of it, which is one of its own
+                self._set_own(observation.state.customer, reading)
+            self._set_children(_take_children(observation), reading)
         elif observation.customer is not None:
-            self._set_own(observation.customer, observation.as_of)
-            if is_due(observation.as_of, self.extra_at):
-                self.extra, self.extra_at = observation.customer.extra, observation.as_of
+            self._set_own(observation.customer, reading)
+            if self.extra_at is None or reading.interval.end >= self.extra_at:
+                self.extra, self.extra_at = observation.customer.extra, reading.interval.end
             if observation.customer.is_deleted:
-                self._set_children(Children(), observation.as_of)
+                self._set_children(Children(), reading)
         else:
-            self._set_children(Children(), observation.as_of)
-            if is_due(observation.as_of, self.own_at) and is_due(observation.as_of, self.absent_at):
-                self.absent_at = observation.as_of
+            self._set_children(Children(), reading)
+            if self.absence is None or reading.interval.end >= self.absence.reading.interval.end:
+                self.absence = observation
 
-    def _set_own(self, own: CustomerPayload, as_of: datetime) -> None:
-        if is_due(as_of, self.own_at):
-            self.own, self.own_at = own, as_of
-        if self.absent_at is not None and as_of >= self.absent_at:
-            self.absent_at = None
+    def _set_own(self, own: CustomerPayload, reading: Reading) -> None:
+        if self.own is None or supersedes(
+            reading,
+            self.own_reading,
+            version=trust_version(own.version, reading),
+            stored_version=trust_version(self.own.version, self.own_reading),
+        ):
+            self.own, self.own_reading = own, reading
 
-    def _set_children(self, children: Children, as_of: datetime) -> None:
-        if is_due(as_of, self.children_at):
-            self.children, self.children_at = children, as_of
-
-
-def is_due(as_of: datetime, stored: datetime | None) -> bool:
-    """Whether a word of that time holds against a stored one. Equal times: the later arrival wins."""
-    return stored is None or as_of >= stored
+    def _set_children(self, children: Children, reading: Reading) -> None:
+        if reading.is_preferred(self.children_reading):
+            self.children, self.children_reading = children, reading
 
 
 def fold(observations: Iterable[Observation]) -> dict[UUID, Folded]:
@@ -138,13 +182,20 @@ def fold(observations: Iterable[Observation]) -> dict[UUID, Folded]:
     return dict(sorted(folded.items()))
 
 
-def _take_children(state: StatePayload, unsure: Unsure | None) -> Children:
+def _take_children(observation: Observation) -> Children:
+    state = observation.state
+    if state is None or state.customer.is_deleted:  # what a deleted customer still holds is about to be revoked
+        return Children(extra=state.customer.extra) if state is not None else Children()
     return Children(
         subscriptions=state.subscriptions,
         subscription_meters=state.subscription_meters,
         grants=state.grants,
         meters=state.meters,
         extra=state.customer.extra,
-        origin=Origin.STATE if unsure is None else Origin.LISTS,
-        unsure=unsure or {},
+        origin=Origin.STATE if observation.unsure is None else Origin.LISTS,
+        unsure=observation.unsure or {},
+        own=state.customer.payload,
+        gone=observation.gone,
+        follows=observation.follows,
+        is_final=observation.is_final,
     )

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from polar_sync.models import Customer, CustomerObservation
+from polar_sync.models import Customer
 from polar_sync.payloads import CUSTOMER, dump_canonical, is_equal
 from polar_sync.payloads.objects import CustomerPayload
-from polar_sync.store.assembled import prefer_stored
-from polar_sync.store.observations import Folded, is_due
+from polar_sync.store.observations import Folded, Observation
+from polar_sync.store.ordering import Order, Reading, Source, get_later, get_version, supersedes, trust_version
+from polar_sync.store.sightings import Sighting
 
 _COLUMNS = (*CUSTOMER.columns, "payload", "extra", "state_extra", "synced_at", "scrubbed_at")
-
-
-class Sighting(NamedTuple):
-    """The observation times of one customer, and the run and pass that last saw it: the columns of its observation."""
-
-    observed_at: datetime | None = None
-    extra_observed_at: datetime | None = None
-    state_observed_at: datetime | None = None
-    absent_at: datetime | None = None
-    seen_by_run: int | None = None
-    seen_in_pass: int | None = None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the customer was mirrored before, rather than just inserted or only known not to exist."""
-        return self.observed_at is not None
 
 
 @dataclass(slots=True)
@@ -48,33 +33,25 @@ class CustomerRow:
 
 @dataclass(slots=True)
 class CustomerWrite:
-    """What is to be written of one customer, beside its children."""
+    """What becomes of one customer beside its children: `row` as it is to be, and the sighting `after`.
+
+    `is_refused` says that the customer's own fields, as they were observed, are older than what is stored, and
+    `is_absence_doubtful` that nothing tells whether they were not there any more, or not there yet.
+    """
 
     row: CustomerRow
     before: str
+    after: Sighting
     was_living: bool
     is_changed: bool = False
+    is_refused: bool = False
+    is_absence_doubtful: bool = False
 
-
-def merge_times(sighting: Sighting, item: Folded) -> Sighting:
-    """The times after this observation: each part's the later of both."""
-    observed_at, absent_at = sighting.observed_at, sighting.absent_at
-    if item.own_at is not None and is_due(item.own_at, observed_at):
-        observed_at = item.own_at
-        if absent_at is not None and observed_at >= absent_at:
-            absent_at = None
-    if item.absent_at is not None and is_due(item.absent_at, observed_at) and is_due(item.absent_at, absent_at):
-        absent_at = item.absent_at
-    return sighting._replace(
-        observed_at=observed_at,
-        extra_observed_at=_get_later(item.extra_at, sighting.extra_observed_at),
-        state_observed_at=_get_later(item.children_at, sighting.state_observed_at),
-        absent_at=absent_at,
-    )
-
-
-def _get_later(as_of: datetime | None, stored: datetime | None) -> datetime | None:
-    return as_of if as_of is not None and is_due(as_of, stored) else stored
+    def take_state(self, extra: str | None, *, reading: Reading | None, now: datetime) -> None:
+        """Take the state's own further fields, None where they are to stay, and the reading of all that it holds."""
+        if extra is not None:
+            self.is_changed |= _set_text(self.row, "state_extra", extra)
+        self.after = self.after.with_state(reading)._replace(answered_at=now)
 
 
 def read_customers(ids: Iterable[UUID], *, using: str) -> dict[UUID, CustomerRow]:
@@ -90,25 +67,72 @@ def build_customer(key: UUID, item: Folded, *, organization_id: UUID, synced_at:
     return CustomerRow(key, organization_id, payload, item.extra, item.children.extra, None, synced_at)
 
 
-def merge_customer(row: CustomerRow, item: Folded, *, before: Sighting, after: Sighting) -> CustomerWrite:
-    """Bring one row to what the observation says, part by part, and note whether that changed it."""
-    write = CustomerWrite(row=row, before=row.payload, was_living=before.is_known and row.deleted_at is None)
-    if item.own is not None and item.own_at is not None and is_due(item.own_at, before.observed_at):
-        write.is_changed |= _set_own(row, item.own)
-    if item.extra_at is not None and is_due(item.extra_at, before.extra_observed_at):
+def merge_customer(row: CustomerRow, item: Folded, *, before: Sighting) -> CustomerWrite:
+    """Bring one row to what was observed of the customer's own fields and existence."""
+    write = CustomerWrite(row, row.payload, before, was_living=before.is_known and row.deleted_at is None)
+    is_older = False
+    if item.own is not None and item.own_reading is not None:
+        is_older = _merge_own(write, item.own, item.own_reading)
+    if item.extra_at is not None and not is_older and _is_due(item.extra_at, before.extra_observed_at):
+        write.after = write.after._replace(extra_observed_at=item.extra_at)
         write.is_changed |= _set_text(row, "extra", item.extra)
-    if item.children_at is not None and is_due(item.children_at, before.state_observed_at):
-        extra = prefer_stored(row.state_extra, item.children.extra, fields=item.children.unsure.get("customer"))
-        write.is_changed |= _set_text(row, "state_extra", extra)
-    write.is_changed |= _set_deleted(row, after.absent_at)
+    _merge_absence(write, item.absence, before=before)
+    write.is_changed |= _set_deleted(row, write.after.absent_at)
     return write
 
 
-def _set_own(row: CustomerRow, own: CustomerPayload) -> bool:
-    if is_equal(row.payload, own.payload, timestamps=CUSTOMER.timestamps):
+def _is_due(as_of: datetime, stored: datetime | None) -> bool:
+    return stored is None or as_of >= stored
+
+
+def _merge_own(write: CustomerWrite, own: CustomerPayload, reading: Reading) -> bool:
+    """Take the fields if they hold against the stored ones; returns whether they are an older version of them."""
+    stored = write.after.own
+    is_same = is_equal(write.row.payload, own.payload, timestamps=CUSTOMER.timestamps)
+    if stored is not None and is_same:
+        write.after = write.after.with_own(get_later(reading, stored))
+        write.is_refused = reading.compare(stored) is Order.EARLIER
         return False
-    row.payload = own.payload
-    return True
+    version, stored_version = trust_version(own.version, reading), get_version(write.row.payload, stored)
+    if supersedes(reading, stored, version=version, stored_version=stored_version):
+        write.after = write.after.with_own(reading)
+        if not is_same:
+            write.row.payload, write.is_changed = own.payload, True
+        return False
+    write.is_refused = True
+    return version is not None and stored_version is not None and version < stored_version
+
+
+def _merge_absence(write: CustomerWrite, absence: Observation | None, *, before: Sighting) -> None:
+    """Deletion is final: of what may be of one moment, the absence holds."""
+    if absence is not None and not _is_absent(write, absence, before=before):
+        write.is_absence_doubtful = absence.reading.compare(write.after.own) is Order.OVERLAPPING
+    elif absence is not None:
+        times = [absence.reading.interval.end, write.after.absent_at]
+        if absence.reading.source is Source.WRITTEN:  # whatever was read, and however that was timed
+            times.append(write.after.observed_until)
+        write.after = write.after._replace(absent_at=max(filter(None, times)))
+    own, absent_at = write.after.own, write.after.absent_at
+    if own is not None and absent_at is not None and own.interval.start > absent_at:
+        write.after = write.after._replace(absent_at=None)
+
+
+def _is_absent(write: CustomerWrite, absence: Observation, *, before: Sighting) -> bool:
+    """Whether an answer that there is no such customer holds against what was read of the customer.
+
+    What was read before the request was sent cannot be later than its answer, but for the answer to a write: the
+    replica that says so may not have it yet. Who was created before the request is not going to appear after it.
+    """
+    own = write.after.own
+    if own is None or absence.reading.source is Source.WRITTEN:
+        return True
+    order = absence.reading.compare(own)
+    if order is not Order.OVERLAPPING:
+        return order is Order.LATER
+    if own.source is not Source.WRITTEN and absence.follows is not None and absence.follows.own == before.own == own:
+        return True
+    created_at = CUSTOMER.project(write.row.payload)["created_at"]
+    return created_at is not None and created_at < absence.reading.interval.start
 
 
 def _set_text(row: CustomerRow, name: str, text: str) -> bool:
@@ -151,12 +175,3 @@ def _project(row: CustomerRow, **times: datetime | None) -> Customer:
     columns: dict[str, Any] = {**CUSTOMER.project(row.payload), **times, "deleted_at": row.deleted_at}
     columns |= {"payload": row.payload, "extra": row.extra, "state_extra": row.state_extra}
     return Customer(id=row.id, organization_id=row.organization_id, **columns)
-
-
-def write_sightings(sightings: Mapping[UUID, Sighting], *, using: str) -> None:
-    """Move the observation times, in one statement."""
-    rows = [CustomerObservation(customer_id=key, **sighting._asdict()) for key, sighting in sightings.items()]
-    if rows:
-        CustomerObservation.objects.using(using).bulk_create(
-            rows, update_conflicts=True, unique_fields=["customer"], update_fields=list(Sighting._fields)
-        )

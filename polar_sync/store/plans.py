@@ -1,11 +1,13 @@
 """What is to be done with the children of a batch: who holds which, compared with what is stored.
 
-A child belongs to the customer whose latest state holds it. It changes owner only by a state later than the owner's.
+A child belongs to the customer whose latest state holds it. It comes and goes with a state that was read later than
+what is stored; where nothing tells which of the two is the later, nothing is done about it and the customer is
+unresolved, to be asked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -14,15 +16,59 @@ from django.db import IntegrityError
 
 from polar_sync.payloads import is_equal
 from polar_sync.payloads.objects import ChildPayload
-from polar_sync.store.assembled import is_out_of_sight, settle_payload
+from polar_sync.store.assembled import is_out_of_sight, prefer_stored, settle_payload
 from polar_sync.store.changes import Change, ChangeKind
 from polar_sync.store.children import KINDS, Kind, Stored, StoredChild, remove_children, write_children
 from polar_sync.store.locking import RowsMovedError
-from polar_sync.store.observations import Children, is_due
-from polar_sync.store.parents import Sighting
+from polar_sync.store.observations import Children, Origin
+from polar_sync.store.ordering import Order, Reading, Source, get_later, get_version, prove_older, supersedes
+from polar_sync.store.parents import CustomerWrite
+from polar_sync.store.sightings import Sighting
 
 Desired = dict[UUID, tuple[UUID, ChildPayload]]
 """The children of one kind by id, each with its owner."""
+
+
+@dataclass(slots=True)
+class ObservedChildren:
+    """The children of one customer as they were observed, beside the reading of those that are stored.
+
+    `order` is that of the two. `is_refused` is set where an object that is stored was newer than the observed one,
+    `is_unresolved` where nothing tells whether a child has come or gone. `is_assumed` says that the order is that of
+    the requests, as times leave it open and there is nobody to ask.
+    """
+
+    children: Children
+    reading: Reading
+    stored: Reading | None
+    order: Order
+    is_gone: bool = False
+    is_assumed: bool = False
+    is_refused: bool = False
+    is_unresolved: bool = False
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what is stored is later."""
+        return (self.reading.compare(self.stored) if self.is_gone else self.order) is Order.EARLIER
+
+    @property
+    def after(self) -> Reading | None:
+        """The reading of what is stored after this."""
+        if self.is_gone and self.stored is not None:
+            return get_later(self.reading, self.stored)
+        if self.order is Order.LATER:
+            return self.reading
+        if self.stored is None or self.order is Order.EARLIER or self.is_unresolved or self.is_refused:
+            return self.stored
+        return get_later(self.reading, self.stored)
+
+    def get_extra(self, stored: str) -> str | None:
+        """The state's own further fields as they are to be stored, None where the stored ones hold."""
+        is_undecided = self.order is Order.OVERLAPPING and not self.reading.is_preferred(self.stored)
+        if self.is_outdated or is_undecided or self.is_unresolved:
+            return None
+        return prefer_stored(stored, self.children.extra, fields=self.children.unsure.get("customer"))
 
 
 @dataclass(slots=True)
@@ -35,34 +81,79 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
 
 
-def plan_children(
-    states: Mapping[UUID, Children],
-    *,
-    times: Mapping[UUID, datetime],
-    stored: Stored,
-    before: Mapping[UUID, Sighting],
-) -> Plan:
-    """Make the children of these customers what their states say.
+def order_children(children: Children, reading: Reading, *, before: Sighting, is_gone: bool) -> ObservedChildren:
+    """Say how observed children lie to the stored ones; of a customer who is gone, nothing is left in any order."""
+    stored = before.state
+    if is_gone:
+        return ObservedChildren(Children(extra=children.extra), reading, stored, Order.LATER, is_gone=True)
+    return _order(children, reading, stored)
 
-    `times` are those of the states; `stored` are the children of every customer who holds one that is told of, and
-    `before` what was known of these.
-    """
-    desired = {kind.name: _get_desired(kind, states, times) for kind in KINDS}
+
+def _order(children: Children, reading: Reading, stored: Reading | None) -> ObservedChildren:
+    order = reading.compare(stored)
+    if order is not Order.OVERLAPPING or stored is None:
+        return ObservedChildren(children, reading, stored, order)
+    is_follower = children.follows is not None and children.follows.state == stored
+    if is_follower and stored.source is not Source.WRITTEN:
+        return ObservedChildren(children, reading, stored, Order.LATER)
+    if children.is_final:
+        order = Order.LATER if reading.is_later_request(stored) else Order.EARLIER
+        return ObservedChildren(children, reading, stored, order, is_assumed=True)
+    return ObservedChildren(children, reading, stored, order)
+
+
+def narrow_states(
+    observed: dict[UUID, ObservedChildren], *, stored: Stored, customers: Mapping[UUID, CustomerWrite]
+) -> None:
+    """A state that holds an object older than the stored version of it was read before that version came to be."""
+    for key, one in observed.items():
+        if one.children.origin is Origin.STATE and one.order is not Order.EARLIER:
+            narrowed = prove_older(one.reading, _iterate_newer(one, stored=stored, customer=customers[key]))
+            if narrowed is not one.reading:
+                observed[key] = _order(one.children, narrowed, one.stored)
+
+
+def _iterate_newer(one: ObservedChildren, *, stored: Stored, customer: CustomerWrite) -> Iterator[datetime]:
+    """The stored versions of objects of which a state shows an older one."""
+    own, row = one.children.own, customer.row
+    pairs = [(row.payload, customer.after.own, own)] if own is not None else []
     for kind in KINDS:
-        _drop_held(desired[kind.name], stored[kind.name], states=states, times=times, before=before)
+        rows = stored[kind.name]
+        shown = getattr(one.children, kind.array)
+        pairs += [(rows[key].payload, one.stored, shown[key].payload) for key in shown.keys() & rows.keys()]
+    for known, reading, observed in pairs:
+        if known == observed:
+            continue
+        version, older = get_version(known, reading), get_version(observed, one.reading)
+        if version is not None and older is not None and older < version:
+            yield version
+
+
+def plan_children(
+    observed: Mapping[UUID, ObservedChildren], *, stored: Stored, before: Mapping[UUID, Sighting]
+) -> Plan:
+    """Make the children of these customers what was observed, as far as that is later than what is stored.
+
+    `stored` are the children of every customer who holds one that is told of, and `before` what was known of these.
+    """
+    desired = {kind.name: _get_desired(kind, observed) for kind in KINDS}
+    for kind in KINDS:
+        _drop_held(desired[kind.name], stored[kind.name], observed=observed, before=before)
+        _drop_undecided(desired[kind.name], stored[kind.name], observed=observed)
     _drop_stray_meters(desired)
     _let_meters_follow(stored, desired["subscription"])
     plan = Plan()
     for kind in KINDS:
-        _compare(kind, plan, desired=desired[kind.name], stored=stored[kind.name], states=states)
+        _compare(kind, plan, desired=desired[kind.name], stored=stored[kind.name], observed=observed)
+        _plan_removals(kind, plan, desired=desired[kind.name], stored=stored[kind.name], observed=observed)
     return plan
 
 
-def _get_desired(kind: Kind, children: Mapping[UUID, Children], times: Mapping[UUID, datetime]) -> Desired:
+def _get_desired(kind: Kind, observed: Mapping[UUID, ObservedChildren]) -> Desired:
     """Over all states of a batch: of two that hold a child, the later one."""
     desired: Desired = {}
-    for owner in sorted(children, key=times.__getitem__):
-        for key, child in getattr(children[owner], kind.array).items():
+    for owner in sorted(observed, key=lambda one: (observed[one].reading.interval.end, observed[one].reading.source)):
+        for key, child in getattr(observed[owner].children, kind.array).items():
             desired[key] = (owner, child)
     return desired
 
@@ -71,14 +162,42 @@ def _drop_held(
     desired: Desired,
     stored: Mapping[UUID, StoredChild],
     *,
-    states: Collection[UUID],
-    times: Mapping[UUID, datetime],
+    observed: Mapping[UUID, ObservedChildren],
     before: Mapping[UUID, Sighting],
 ) -> None:
-    """Leave a child where it is if its owner's stored state is later than the one that claims it."""
+    """Leave a child where it is unless the state that claims it is later than its owner's stored one."""
     for key in desired.keys() & stored.keys():
-        holder = stored[key].owner_id
-        if holder not in states and not is_due(times[desired[key][0]], before[holder].state_observed_at):
+        claimant, holder = observed[desired[key][0]], stored[key].owner_id
+        if holder in observed:
+            continue
+        order = order_children(claimant.children, claimant.reading, before=before[holder], is_gone=False).order
+        if order is not Order.LATER and not _is_decided(claimant):
+            claimant.is_unresolved |= order is Order.OVERLAPPING
+            del desired[key]
+
+
+def _is_decided(claimant: ObservedChildren) -> bool:
+    """Whether it was asked for after all that is stored was read."""
+    return claimant.children.follows is not None and claimant.children.follows.state == claimant.stored
+
+
+def _drop_undecided(
+    desired: Desired, stored: Mapping[UUID, StoredChild], *, observed: Mapping[UUID, ObservedChildren]
+) -> None:
+    """Of children that are new to their owner, those stay that a later state tells of, or that are later themselves.
+
+    Where the order is assumed, what may have been taken away already does not come back: rather for a moment too
+    little than access for somebody who has none.
+    """
+    for key, (owner, child) in list(desired.items()):
+        one, row = observed[owner], stored.get(key)
+        is_sure = one.order is Order.LATER and not one.is_assumed
+        if is_sure or one.stored is None or (row is not None and row.owner_id == owner):
+            continue
+        version = get_version(child.payload, one.reading)
+        known = one.stored.interval.start if one.is_assumed else one.stored.interval.end
+        if version is None or version <= known:
+            one.is_unresolved |= one.order is Order.OVERLAPPING
             del desired[key]
 
 
@@ -104,26 +223,34 @@ def _compare(
     *,
     desired: Desired,
     stored: Mapping[UUID, StoredChild],
-    states: Mapping[UUID, Children],
+    observed: Mapping[UUID, ObservedChildren],
 ) -> None:
-    """Plan the writes and removals of one kind that make the rows of these customers what is desired."""
-    for key, (owner, observed) in desired.items():
+    """Plan the writes of one kind."""
+    for key, (owner, child) in desired.items():
         row = stored.get(key)
-        child = observed if row is None else _settle(kind, row, observed, states[owner])
         if row is None:
             _plan_write(plan, kind, ChangeKind.CREATED, owner, child, before=None)
-        elif row.owner_id != owner:
-            _plan_write(plan, kind, ChangeKind.MOVED, owner, child, before=row.payload)
-            plan.changes.append(Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None))
-        elif not _is_same(kind, row, child):
-            _plan_write(plan, kind, ChangeKind.UPDATED, owner, child, before=row.payload)
-    for key, row in stored.items():
-        if key in desired or row.owner_id not in states:
             continue
-        if not is_out_of_sight(kind.name, row, states[row.owner_id]):
-            plan.removals[kind.name].append(key)
-            change = Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None)
-            plan.changes.append(change)
+        settled = _settle(kind, row, child, observed[owner].children)
+        if row.owner_id != owner:
+            _plan_write(plan, kind, ChangeKind.MOVED, owner, settled, before=row.payload)
+            plan.changes.append(Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None))
+        elif not _is_same(kind, row, settled):
+            # Where it belongs is no field of its own, and what it belonged to may be about to go.
+            if row.parent_id != settled.parent_id or _supersedes(row, settled, observed[owner]):
+                _plan_write(plan, kind, ChangeKind.UPDATED, owner, settled, before=row.payload)
+            else:
+                observed[owner].is_refused = True
+
+
+def _supersedes(row: StoredChild, child: ChildPayload, observed: ObservedChildren) -> bool:
+    return supersedes(
+        observed.reading,
+        observed.stored,
+        version=get_version(child.payload, observed.reading),
+        stored_version=get_version(row.payload, observed.stored),
+        order=observed.order,
+    )
 
 
 def _settle(kind: Kind, row: StoredChild, child: ChildPayload, children: Children) -> ChildPayload:
@@ -135,6 +262,28 @@ def _is_same(kind: Kind, row: StoredChild, child: ChildPayload) -> bool:
     if row.parent_id != child.parent_id or (kind.flag == "is_in_state" and row.is_in_state != child.is_in_state):
         return False
     return is_equal(row.payload, child.payload, timestamps=kind.shape.timestamps)
+
+
+def _plan_removals(
+    kind: Kind,
+    plan: Plan,
+    *,
+    desired: Collection[UUID],
+    stored: Mapping[UUID, StoredChild],
+    observed: Mapping[UUID, ObservedChildren],
+) -> None:
+    """Plan the removal of what these customers no longer have."""
+    for key, row in stored.items():
+        if key in desired or row.owner_id not in observed:
+            continue
+        one = observed[row.owner_id]
+        if one.order is Order.EARLIER or is_out_of_sight(kind.name, row, one.children, order=one.order):
+            continue
+        if one.order is Order.OVERLAPPING:
+            one.is_unresolved = True
+            continue
+        plan.removals[kind.name].append(key)
+        plan.changes.append(Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None))
 
 
 def _plan_write(

@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from polar_sync.conf import settings
 from polar_sync.models import Customer, SyncRun
-from polar_sync.payloads import dump_canonical, load_canonical
+from polar_sync.payloads import Interval, dump_canonical, load_canonical
 from polar_sync.store.locking import lock_sightings
-from polar_sync.store.parents import CustomerRow, Sighting, read_customers, write_customers, write_sightings
+from polar_sync.store.ordering import Reading, Source
+from polar_sync.store.parents import CustomerRow, read_customers, write_customers
+from polar_sync.store.sightings import Sighting, write_sightings
 
 Sightings = Mapping[UUID, Sighting]
 
@@ -77,4 +79,5 @@ def _forget_before_absence(sighting: Sighting) -> Sighting:
     """What was said before Polar knew the customer no more, and is heard only now, must not bring the person back."""
     if sighting.absent_at is None:
         return sighting
-    return sighting._replace(observed_at=sighting.absent_at, extra_observed_at=sighting.absent_at)
+    reading = Reading(Interval.at(sighting.absent_at), Source.WRITTEN)
+    return sighting.with_own(reading)._replace(extra_observed_at=sighting.absent_at)

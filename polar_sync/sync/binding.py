@@ -10,7 +10,7 @@ from django.db import router, transaction
 from polar_sync.client import ListPage
 from polar_sync.conf import settings
 from polar_sync.exceptions import ConfigurationError, OrganizationMismatchError
-from polar_sync.models import Organization
+from polar_sync.models import Organization, on_primary
 from polar_sync.payloads.values import read_uuid
 from polar_sync.sync.connections import Connection
 
@@ -62,7 +62,7 @@ def _get_organization_id(item: Any) -> Any:
 
 def _learn(organization: Organization, polar_id: Any) -> None:
     with transaction.atomic(using=router.db_for_write(Organization)):
-        holder = Organization.objects.filter(polar_id=polar_id).exclude(pk=organization.pk).first()
+        holder = on_primary(Organization.objects).filter(polar_id=polar_id).exclude(pk=organization.pk).first()
         if holder is not None and holder.name in settings.organizations:
             raise OrganizationMismatchError(
                 f"The tokens of {organization.name!r} and {holder.name!r} show the same Polar organization, {polar_id}."

@@ -6,17 +6,18 @@ customer up by one, and one of them is on no page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import chain, islice
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from polar_sync.models import Customer, SyncPage, SyncRun
+from polar_sync.models import Customer, CustomerObservation, SyncContradiction, SyncPage, SyncRun, on_primary
+from polar_sync.sync.windows import get_window
 
 MAX_PASSES = 3
 CONFIRM_SIZE = 100
-_NOBODY = str(UUID(int=0))
 
 
 def is_complete(run: SyncRun) -> bool:
@@ -29,28 +30,59 @@ def is_complete(run: SyncRun) -> bool:
     """
     every = list(SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST).order_by("pass_number", "number"))
     pages = [page for page in every if page.pass_number == run.pass_number]
-    seen, newer = sum(page.seen for page in pages), sum(page.seen_newer for page in pages)
+    seen, newer = _count_denied(run, since=run.pass_began_at, pass_number=run.pass_number)
+    seen, newer = seen + sum(page.seen for page in pages), newer + sum(page.seen_newer for page in pages)
     if _is_proven(pages, first=run.pass_total or 0, seen=seen, newer=newer):
         return True
-    seen, newer = sum(page.seen_first for page in every), sum(page.seen_first_newer for page in every)
+    seen, newer = _count_denied(run, since=run.began_at)
+    seen, newer = seen + sum(page.seen_first for page in every), newer + sum(page.seen_first_newer for page in every)
     if _is_proven(every, first=run.first_total or 0, seen=seen, newer=newer):
         return True
-    return run.pass_number > 1 and _is_unbroken(pages)
+    return run.pass_number > 1 and _is_whole(run, pages) and _is_unbroken(run, pages)
 
 
-def _is_unbroken(pages: list[SyncPage]) -> bool:
+def _is_whole(run: SyncRun, pages: list[SyncPage]) -> bool:
+    """Whether a walk backwards began behind all customers that there were when the run began."""
+    last = max((page.number for page in pages), default=1)
+    return get_window(last, pass_number=run.pass_number).end >= (run.first_total or 0)
+
+
+def _count_denied(run: SyncRun, *, since: datetime | None, pass_number: int | None = None) -> tuple[int, int]:
+    """Customers that were listed, in one pass or in any, and not mirrored there; and how many are newer than `since`.
+
+    They are on no page's count: one page may have been denied a state that another got.
+    """
+    mirrored = on_primary(CustomerObservation.objects).filter(pk=OuterRef("customer_id"), seen_by_run=run.pk)
+    denied = SyncContradiction.objects.filter(run=run)
+    if pass_number is not None:
+        mirrored = mirrored.filter(seen_in_pass=pass_number)
+        denied = denied.filter(pass_number=pass_number)
+    counts = denied.filter(~Exists(mirrored)).aggregate(
+        seen=Count("pk"), newer=Count("pk", filter=Q(created_at__gt=since) if since else Q(pk=None))
+    )
+    return counts["seen"], counts["newer"]
+
+
+def _is_unbroken(run: SyncRun, pages: list[SyncPage]) -> bool:
+    ends = {UUID(key) for page in pages for key in page.customer_ids}
+    denied = SyncContradiction.objects.filter(run=run, customer_id__in=ends)
+    created = dict(denied.values_list("customer_id", "created_at"))
+    created |= dict(on_primary(Customer.all_objects).filter(pk__in=ends).values_list("pk", "created_at"))
+    return is_unbroken([created.get(UUID(key)) for key in page.customer_ids] for page in reversed(pages))
+
+
+def is_unbroken(windows: Iterable[Sequence[datetime | None]]) -> bool:
     """Whether no customer can have slipped from one window of a walk backwards to the one that was listed before it.
 
-    That takes customers with equal `created_at` on both sides of the border between the two. Where the oldest of the
-    one and the newest of the other were created at different times, no such customers are there.
+    `windows` are in the order of the walk, each as when its oldest and its newest customer were created; empty where it
+    has none. A customer that slips takes customers with equal `created_at` on both sides of the border between two.
+    Where the oldest of the one and the newest of the other were created at different times, no such are there.
     """
-    ends = {UUID(key) for page in pages for key in page.customer_ids}
-    created = dict(Customer.all_objects.filter(pk__in=ends).values_list("pk", "created_at"))
     border = None
-    for page in reversed(pages):
-        if not page.customer_ids and border is None:
+    for ends in windows:
+        if not ends and border is None:
             continue  # beyond the end of the list
-        oldest, newest = (created.get(UUID(key)) for key in page.customer_ids or (_NOBODY, _NOBODY))
+        oldest, newest = ends or (None, None)
         if oldest is None or newest is None or newest == border:
             return False
         border = oldest
@@ -58,24 +90,41 @@ def _is_unbroken(pages: list[SyncPage]) -> bool:
 
 
 def _is_proven(pages: list[SyncPage], *, first: int, seen: int, newer: int) -> bool:
-    """Every total must lie between the first and the last: answers of one second cannot be told apart by time."""
+    """Every total must lie between the first and the last: answers of one second cannot be told apart by time.
+
+    Where nothing was listed, nothing is proven.
+    """
     answers = sorted((page.listed_at, page.pk, page.total_count or 0) for page in pages if page.listed_at)
     totals = [total for _, _, total in answers]
-    last = totals[-1] if totals else 0
-    return seen == last == first + newer and all(first <= total <= last for total in totals)
+    if not totals:
+        return False
+    return seen == totals[-1] == first + newer and all(first <= total <= totals[-1] for total in totals)
 
 
 def get_unseen(run: SyncRun) -> QuerySet[Customer]:
-    """Living customers of the mirror that the run has not seen, and nobody else since it began."""
-    customers: QuerySet[Customer] = Customer.objects.filter(organization=run.organization)
+    """Living customers of the mirror that the run has not seen on any page, or whose state Polar denied.
+
+    Not those who were created since it began, unless it was told of them.
+    """
+    customers: QuerySet[Customer] = on_primary(Customer.objects).filter(organization=run.organization)
     unseen = customers.filter(Q(observation__seen_by_run=None) | ~Q(observation__seen_by_run=run.pk))
     if run.began_at is not None:
-        unseen = unseen.exclude(created_at__gt=run.began_at)
+        denied = SyncContradiction.objects.filter(run=run).values("customer_id")
+        unseen = unseen.filter(Q(created_at=None) | Q(created_at__lte=run.began_at) | Q(pk__in=denied))
     return unseen
 
 
-def batch_ids(customers: QuerySet[Customer]) -> Iterator[list[str]]:
-    """Their ids as text, so many as one confirmation page takes."""
-    ids: Iterator[UUID] = customers.order_by("pk").values_list("pk", flat=True).iterator()
+def batch_unconfirmed(run: SyncRun) -> Iterator[list[str]]:
+    """The ids, as text and as many as one confirmation page takes, of all who have to be asked for themselves.
+
+    Beside the unseen those whose state Polar denied and who are not in the mirror: nobody is lost for that.
+    """
+    living = on_primary(Customer.objects).filter(pk=OuterRef("customer_id"))
+    seen = on_primary(CustomerObservation.objects).filter(pk=OuterRef("customer_id"), seen_by_run=run.pk)
+    unknown = SyncContradiction.objects.filter(~Exists(living), ~Exists(seen), run=run).order_by("customer_id")
+    ids: Iterator[UUID] = chain(
+        get_unseen(run).order_by("pk").values_list("pk", flat=True).iterator(),
+        unknown.values_list("customer_id", flat=True).iterator(),
+    )
     while some := list(islice(ids, CONFIRM_SIZE)):
         yield [str(customer_id) for customer_id in some]

@@ -12,7 +12,7 @@ from typing import Self
 
 from polar_sync.client import ListPage, PolarClient, RequestBudget, Usage
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.states import Catalogue, Densities, Leftovers, PerCustomerSource, StateSource
+from polar_sync.states import Catalogue, ConfirmingSource, Densities, Leftovers, PerCustomerSource, StateSource
 from polar_sync.sync.threads import FetchThreads
 
 _MAX_PAGES = 5
@@ -34,11 +34,15 @@ class Connection:
     client: PolarClient
     executor: Executor
     per_customer: StateSource
+    confirming: StateSource
     organization_id: str | None
     max_pages: int = 1
     densities: Densities = field(default_factory=Densities)
     catalogue: Catalogue = field(default_factory=Catalogue)
     leftovers: Leftovers = field(default_factory=Leftovers)
+    has_lists: bool = True
+    """Whether the lists that states are put together from are open to the token, as far as is known."""
+    _run_id: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _taken: Usage = field(default_factory=Usage)
 
@@ -46,6 +50,8 @@ class Connection:
         """Forget what was remembered for another run."""
         self.catalogue.keep_for(run_id)
         self.leftovers.keep_for(run_id)
+        if run_id != self._run_id:
+            self._run_id, self.has_lists = run_id, True  # the token may have been given what it lacked
 
     def list_customers(self, *, page: int, limit: int) -> ListPage:
         """One page of the organization's customers, oldest first; emails break ties, which Polar itself does not."""
@@ -80,7 +86,7 @@ class Connection:
 def connect(organization: OrganizationSettings, *, max_wait: float | None = None) -> Connection:
     """A new connection as the settings say; the caller closes it. `max_wait` is in seconds, None waits for ever."""
     budget = RequestBudget(
-        organization=organization.name,
+        organization=organization.shares_budget_of or organization.name,
         server=organization.server,
         requests_per_minute=organization.requests_per_minute,
         storage=settings.throttle_storage,
@@ -99,6 +105,7 @@ def connect(organization: OrganizationSettings, *, max_wait: float | None = None
         client=client,
         executor=executor,
         per_customer=PerCustomerSource(client, executor, concurrency),
+        confirming=ConfirmingSource(client, executor, concurrency),
         organization_id=str(organization.organization_id) if organization.organization_id else None,
         max_pages=max(1, min(_MAX_PAGES, organization.requests_per_minute // _REQUESTS_PER_PAGE)),
     )

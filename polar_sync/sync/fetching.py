@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -13,9 +13,10 @@ from polar_sync.models import SyncPage, SyncRun
 from polar_sync.sync.catalogue import read_catalogue
 from polar_sync.sync.commits import commit_page
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, fetch_states, find_obstacle
+from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, fetch_states, find_obstacle, give_up, resolve_missing
 from polar_sync.sync.leases import LeaseKeeper, LeaseLostError
-from polar_sync.sync.sources import PER_CUSTOMER, must_fall_back, note_fields, open_source
+from polar_sync.sync.resolution import MAX_ROUNDS
+from polar_sync.sync.sources import get_knowledge, is_batched, must_fall_back, note_knowledge, open_source
 
 _SAVE_SECONDS = 10.0
 
@@ -29,7 +30,9 @@ def fetch_and_commit(run: SyncRun, gathered: Sequence[Gathered], connection: Con
     pending = [each for each in gathered if each.is_listed]
     opened, saved_at = 0, time.monotonic()
     try:
-        for _ in _fetch_states(run, tuple(pending), connection, keeper):
+        if pending and _is_beginning(pending[0].page) and not is_batched(run):
+            read_catalogue(connection, on_tick=keeper.tick)
+        for _ in fetch_missing(run, tuple(pending), connection, on_tick=keeper.tick):
             if time.monotonic() - saved_at >= _SAVE_SECONDS:
                 opened += _commit(run, pending, connection, keeper)
                 saved_at = time.monotonic()
@@ -39,26 +42,52 @@ def fetch_and_commit(run: SyncRun, gathered: Sequence[Gathered], connection: Con
         with suppress(LeaseLostError, DatabaseError):  # what interrupted the work is what the caller is to hear of
             _commit(run, pending, connection, keeper)
         raise
+    opened += _commit(run, pending, connection, keeper)
+    return opened + _resolve_and_commit(run, pending, connection, keeper)
+
+
+def _resolve_and_commit(run: SyncRun, pending: list[Gathered], connection: Connection, keeper: LeaseKeeper) -> int:
+    """Have the lists decide about customers of whom times left open what they have, and commit that."""
+    opened = 0
+    for _ in range(MAX_ROUNDS):
+        if not any(each.unresolved for each in pending):
+            return opened
+        for _ in resolve_missing(pending, connection, knowledge=get_knowledge(run), on_tick=keeper.tick):
+            pass
+        opened += _commit(run, pending, connection, keeper)
+    give_up(pending)
     return opened + _commit(run, pending, connection, keeper)
 
 
-def _fetch_states(
-    run: SyncRun, gathered: Sequence[Gathered], connection: Connection, keeper: LeaseKeeper
+def fetch_missing(
+    run: SyncRun, gathered: Sequence[Gathered], connection: Connection, *, on_tick: Callable[[], None]
 ) -> Iterator[None]:
-    """From the source that the run has; from the next one where that turns out to be closed to the token."""
+    """Get the states of a claim's customers from the source that the run has, one with each step of the iterator.
+
+    From the next source where that turns out to be closed to the token.
+    """
     if not gathered:
         return
-    source, first = open_source(run, connection, _get_missing(gathered)), gathered[0].page
+    first = gathered[0].page
+    if first.kind == SyncPage.Kind.CONFIRM:
+        is_final = not connection.has_lists
+        yield from fetch_states(gathered, connection.confirming, on_tick=on_tick, is_final=is_final)
+        return
+    source = open_source(run, connection, _get_missing(gathered))
     if first.claims >= MAX_CLAIMS:  # what one customer breaks in a list must not become the failure of a hundred
         source = connection.per_customer
-    if run.source == PER_CUSTOMER and first.number == first.pass_number == 1 and first.kind == SyncPage.Kind.LIST:
-        read_catalogue(connection, on_tick=keeper.tick)
-    yield from fetch_states(gathered, source, on_tick=keeper.tick)
+    yield from fetch_states(gathered, source, on_tick=on_tick, is_final=not connection.has_lists)
     if must_fall_back(run, find_obstacle(gathered)):
         for each in gathered:
             each.obstacle = None
-        yield from fetch_states(gathered, open_source(run, connection, _get_missing(gathered)), on_tick=keeper.tick)
-    note_fields(run, source)
+        connection.has_lists = False
+        source = open_source(run, connection, _get_missing(gathered))
+        yield from fetch_states(gathered, source, on_tick=on_tick, is_final=True)
+    note_knowledge(run, source)
+
+
+def _is_beginning(page: SyncPage) -> bool:
+    return page.kind == SyncPage.Kind.LIST and page.number == page.pass_number == 1
 
 
 def _get_missing(gathered: Sequence[Gathered]) -> set[UUID]:

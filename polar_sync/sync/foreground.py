@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from django.db import DatabaseError
 
 from polar_sync.models import SyncRun
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.runs import let_go
+from polar_sync.sync.runs import drop_lost_connection, let_go
 from polar_sync.sync.steps import Progress, take_step
 
 _IDLE_SECONDS = 1.0
@@ -23,7 +26,7 @@ def work_in_foreground(
     try:
         while True:
             step = take_step(run.pk, connection)
-            run.refresh_from_db()
+            run.refresh_from_db(from_queryset=SyncRun.objects.select_related("organization"))
             if on_progress is not None:
                 on_progress(run)
             if step.progress is Progress.ENDED or not run.is_running:
@@ -33,5 +36,7 @@ def work_in_foreground(
             elif step.progress is Progress.IDLE:  # Celery workers hold what is left
                 time.sleep(_IDLE_SECONDS)
     except BaseException:
-        let_go(run.pk)
+        drop_lost_connection()
+        with suppress(DatabaseError):  # what interrupted the work is what the caller is to hear of
+            let_go(run.pk)
         raise

@@ -58,18 +58,19 @@ def renew_lease(page: SyncPage) -> None:
 
 
 class LeaseKeeper:
-    """Renews the leases of a claim once a third of them has passed, however often it is asked."""
+    """Renews the leases of a claim, of one page or more, once a third of them has passed, however often it is asked."""
 
     def __init__(self, pages: Sequence[SyncPage]) -> None:
-        self._pages = list(pages)
+        self._run_id, self._pages = pages[0].run_id, list(pages)
         self._renewed_at = time.monotonic()
 
     def tick(self) -> None:
         """Renew if it is time. Raises `LeaseLostError` where none of the pages is ours any more."""
-        now = time.monotonic()
-        if not self._pages or now - self._renewed_at < settings.lease_seconds / 3:
-            return
-        run_id = self._pages[0].run_id
+        if self._pages and time.monotonic() - self._renewed_at >= settings.lease_seconds / 3:
+            self.renew()
+
+    def renew(self) -> None:
+        """Hold the pages for another lease. Raises `LeaseLostError` where none is ours any more."""
         for page in list(self._pages):
             try:
                 renew_lease(page)
@@ -77,8 +78,8 @@ class LeaseKeeper:
                 self.drop(page)
         if not self._pages:
             raise LeaseLostError
-        touch_run(run_id)
-        self._renewed_at = now
+        touch_run(self._run_id)
+        self._renewed_at = time.monotonic()
 
     def drop(self, page: SyncPage) -> None:
         """Hold this page no longer: it is done, or another's."""

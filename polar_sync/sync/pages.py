@@ -11,10 +11,10 @@ from uuid import UUID
 
 from polar_sync.client import ListPage
 from polar_sync.exceptions import PayloadError, PolarSyncError
-from polar_sync.models import CustomerObservation, SyncFailure, SyncPage, SyncRun
+from polar_sync.models import CustomerObservation, SyncContradiction, SyncFailure, SyncPage, SyncRun, on_primary
 from polar_sync.payloads import dump_canonical, read_id
 from polar_sync.states import wait_for
-from polar_sync.store import observe_customer
+from polar_sync.store import observe_customer, read_sightings
 from polar_sync.sync.binding import check_organization
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.gathering import Gathered
@@ -51,7 +51,7 @@ def _gather(page: SyncPage, asked: ListPage | Future[ListPage], on_tick: Callabl
     gathered.answer = answer
     for item in answer.items:
         try:
-            observation = observe_customer(item, as_of=answer.as_of)
+            observation = observe_customer(item, interval=answer.interval)
         except PayloadError as error:
             gathered.failures[_name_customer(item)] = error.reason
         else:
@@ -62,11 +62,22 @@ def _gather(page: SyncPage, asked: ListPage | Future[ListPage], on_tick: Callabl
 
 
 def find_missing(run: SyncRun, gathered: Iterable[Gathered]) -> None:
-    """Note of whom the states are still to be asked for: those the run has not accounted for."""
+    """Note of whom the states are still to be asked for: those the run has not accounted for.
+
+    Those whose states Polar has denied already are left to the confirmation.
+    """
     listed = [each for each in gathered if each.answer is not None]
-    accounted = _get_accounted(run, {key for each in listed for key in each.observations})
+    ids = {key for each in listed for key in each.observations}
+    accounted = _get_accounted(run, ids)
+    denied = _get_denied(run, ids - accounted) if run.pass_number > 1 else set()
     for each in listed:
-        each.missing = each.observations.keys() - accounted
+        each.denied = each.observations.keys() & denied
+        each.missing = each.observations.keys() - accounted - denied
+
+
+def _get_denied(run: SyncRun, ids: set[UUID]) -> set[UUID]:
+    denied = SyncContradiction.objects.filter(run=run, customer_id__in=ids)
+    return set(denied.values_list("customer_id", flat=True))
 
 
 def _get_ends(gathered: Gathered) -> list[str]:
@@ -89,6 +100,7 @@ def read_confirmation(run: SyncRun, page: SyncPage, connection: Connection, *, o
     gathered = Gathered(page)
     gathered.missing = ids - _get_accounted(run, ids)
     gathered.observations = {key: [] for key in gathered.missing}
+    gathered.stored = read_sightings(gathered.missing)
     if gathered.missing:
         listing = connection.executor.submit(connection.list_customers, page=1, limit=1)
         answer = wait_for(listing, on_tick=on_tick)
@@ -103,7 +115,7 @@ def _get_accounted(run: SyncRun, ids: Iterable[UUID]) -> set[UUID]:
     Times are not asked: they are lower bounds, and one of a state read just before the run can lie after its start.
     """
     wanted = list(ids)
-    accounted = CustomerObservation.objects.filter(seen_by_run=run.pk, pk__in=wanted)
+    accounted = on_primary(CustomerObservation.objects).filter(seen_by_run=run.pk, pk__in=wanted)
     failed = SyncFailure.objects.filter(run=run, customer_id__in=map(str, wanted)).values_list("customer_id", flat=True)
     return set(accounted.values_list("pk", flat=True)) | {UUID(key) for key in failed}
 

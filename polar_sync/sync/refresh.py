@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from polar_sync.client import PolarObject
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import NotFoundError
-from polar_sync.models import Customer, Organization
-from polar_sync.store import Observation, Outcome, apply, observe_absence, observe_state
+from polar_sync.exceptions import DeniedStateError, NotFoundError
+from polar_sync.models import Customer, Organization, on_primary
+from polar_sync.payloads import read_id
+from polar_sync.store import (
+    Observation,
+    Outcome,
+    Sighting,
+    apply,
+    observe_absence,
+    observe_customer,
+    observe_state,
+    read_sightings,
+)
 from polar_sync.sync.binding import bind_organization, check_organization
 from polar_sync.sync.connections import Connection
+from polar_sync.sync.resolution import MAX_ROUNDS, Unresolved, make_final, resolve
+from polar_sync.sync.sources import get_last_knowledge
 
 
 def refresh_customer(organization: OrganizationSettings, customer_id: UUID, connection: Connection) -> Outcome:
     """Mirror one customer's present state; one that Polar says does not exist is marked deleted.
 
+    Of the state alone that proves nothing: the customer itself is asked for too, and `DeniedStateError` raised where
+    Polar has it.
+    Polar answers with a state of up to an hour ago; where that may be older than what is mirrored, the lists decide.
     Raises `NotFoundError` where neither Polar nor the mirror knows it, `OrganizationMismatchError` where the token does
     not show this organization, and every error of the client.
     """
     row = _get_organization(organization)
+    stored = read_sightings([customer_id]).get(customer_id)
     try:
         state = connection.client.customers.get_state(str(customer_id))
     except NotFoundError as error:
-        return _bury(row, customer_id, error, connection)
-    return _apply_state(row, state, connection)
+        return _mark_deleted(row, customer_id, error, connection, stored=stored)
+    return _apply_state(row, state, connection)[customer_id]
 
 
 def refresh_external(organization: OrganizationSettings, external_id: str, connection: Connection) -> list[Outcome]:
-    """As `refresh_customer`, by your own id. Where Polar knows nobody by it, those mirrored with it are refreshed."""
+    """As `refresh_customer`, by your own id. Where Polar knows nobody by it, those mirrored with it are refreshed.
+
+    An id can go from one customer to another: who had it until now is asked for too, and both are written together.
+    """
     row = _get_organization(organization)
     try:
         state = connection.client.customers.get_state_external(external_id)
     except NotFoundError:
-        mirrored = Customer.objects.filter(organization=row).with_external_id(external_id)
-        ids = list(mirrored.values_list("pk", flat=True))
-        if not ids:
+        holders = _get_holders(row, external_id)
+        if not holders:
             raise
-        return [refresh_customer(organization, customer_id, connection) for customer_id in ids]
-    return [_apply_state(row, state, connection)]
+        return [refresh_customer(organization, customer_id, connection) for customer_id in holders]
+    former = [key for key in _get_holders(row, external_id) if key != read_id(state, what="state")]
+    stored = read_sightings(former)
+    others = [_ask_former_holder(key, connection, stored=stored.get(key)) for key in former]
+    return list(_apply_state(row, state, connection, others=others).values())
 
 
 def _get_organization(organization: OrganizationSettings) -> Organization:
@@ -46,19 +68,62 @@ def _get_organization(organization: OrganizationSettings) -> Organization:
     return Organization.objects.update_or_create(name=organization.name, defaults=defaults)[0]
 
 
-def _bury(row: Organization, customer_id: UUID, error: NotFoundError, connection: Connection) -> Outcome:
-    if error.as_of is None or not Customer.objects.filter(pk=customer_id, organization=row).exists():
-        if Customer.all_objects.filter(pk=customer_id, organization=row).exists():
+def _get_holders(row: Organization, external_id: str) -> list[UUID]:
+    """Those who are mirrored, living, with this external id."""
+    holders = on_primary(Customer.objects).filter(organization=row).with_external_id(external_id)
+    return list(holders.values_list("pk", flat=True))
+
+
+def _ask_former_holder(key: UUID, connection: Connection, *, stored: Sighting | None) -> Observation:
+    try:
+        customer = connection.client.customers.get(key)
+    except NotFoundError as error:
+        if error.interval is None:
+            raise
+        return observe_absence(key, interval=error.interval, follows=stored)
+    return observe_customer(customer, interval=customer.interval)
+
+
+def _mark_deleted(
+    row: Organization, customer_id: UUID, error: NotFoundError, connection: Connection, *, stored: Sighting | None
+) -> Outcome:
+    known = on_primary(Customer.all_objects).filter(pk=customer_id, organization=row)
+    if error.interval is None or not known.filter(deleted_at=None).exists():
+        if known.exists():
             return Outcome.UNCHANGED
         raise error
     check_organization(row, connection.list_customers(page=1, limit=1), connection)
-    return _apply(row, observe_absence(customer_id, as_of=error.as_of))
+    try:
+        connection.client.customers.get(customer_id)
+    except NotFoundError as confirmation:
+        interval = confirmation.interval or error.interval
+        absence = observe_absence(customer_id, interval=interval, follows=stored)
+        return apply([absence], organization=row).outcomes[customer_id]
+    raise DeniedStateError(f"Polar has customer {customer_id}, but of its state it says: {error}")
 
 
-def _apply_state(row: Organization, state: PolarObject, connection: Connection) -> Outcome:
+def _apply_state(
+    row: Organization, state: PolarObject, connection: Connection, *, others: Sequence[Observation] = ()
+) -> dict[UUID, Outcome]:
     bind_organization(row, [state], expected=connection.organization_id)
-    return _apply(row, observe_state(state, as_of=state.as_of))
+    observation = observe_state(state, interval=state.interval, is_final=not connection.has_lists)
+    result = apply([observation, *others], organization=row)
+    outcomes = dict(result.outcomes)
+    for _ in range(MAX_ROUNDS):
+        if not result.unresolved:
+            return outcomes
+        unresolved = {key: Unresolved(stored, observation) for key, stored in result.unresolved.items()}
+        decisive: list[Observation] = []
+        knowledge = get_last_knowledge(row)
+        for found in resolve(unresolved, connection, knowledge=knowledge, on_tick=_do_nothing):
+            if found.error is not None:
+                raise found.error
+            decisive += found.observations
+        result = apply(decisive, organization=row)
+        outcomes |= result.outcomes
+    result = apply([make_final(observation)], organization=row)
+    return {**outcomes, **result.outcomes}
 
 
-def _apply(row: Organization, observation: Observation) -> Outcome:
-    return apply([observation], organization=row).outcomes[observation.id]
+def _do_nothing() -> None:
+    """No lease is held that would have to be renewed."""

@@ -6,14 +6,15 @@ import logging
 from collections import Counter
 from datetime import timedelta
 
-from django.db import IntegrityError, router, transaction
-from django.db.models import Max
+from django.db import IntegrityError, connections, router, transaction
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
 from polar_sync.client import Usage
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import RunActiveError
 from polar_sync.models import Organization, SyncPage, SyncRun
+from polar_sync.payloads.values import clean_text
 from polar_sync.sync.leases import filter_abandoned
 from polar_sync.sync.windows import find_last_number, get_window
 
@@ -28,8 +29,8 @@ def begin_run(organization: OrganizationSettings, *, is_mass_deletion_allowed: b
     using = router.db_for_write(SyncRun)
     row, _ = Organization.objects.update_or_create(name=organization.name, defaults={"server": organization.server})
     with transaction.atomic(using=using):
-        active = SyncRun.objects.select_for_update().filter(organization=row, status=SyncRun.Status.RUNNING).first()
-        if active is not None and not _close_outdated(active):
+        active = _get_running(row, SyncRun.objects.select_for_update(of=("self",)))
+        if active is not None and not close_if_outdated(active):
             return _take_over(active, is_mass_deletion_allowed=is_mass_deletion_allowed)
         return _create_run(row, is_mass_deletion_allowed=is_mass_deletion_allowed)
 
@@ -39,7 +40,7 @@ def _create_run(organization: Organization, *, is_mass_deletion_allowed: bool) -
         with transaction.atomic(using=router.db_for_write(SyncRun)):
             run = SyncRun.objects.create(organization=organization, is_mass_deletion_allowed=is_mass_deletion_allowed)
     except IntegrityError:
-        active = SyncRun.objects.filter(organization=organization, status=SyncRun.Status.RUNNING).first()
+        active = _get_running(organization, SyncRun.objects.all())
         if active is None:
             raise
         raise _refuse(active) from None
@@ -56,8 +57,12 @@ def _take_over(run: SyncRun, *, is_mass_deletion_allowed: bool) -> SyncRun:
     if not hit:
         raise _refuse(run)
     logger.info("Run %s of %s continues", run.pk, run.organization)
-    run.refresh_from_db()
+    run.refresh_from_db(from_queryset=SyncRun.objects.select_related("organization"))
     return run
+
+
+def _get_running(organization: Organization, runs: QuerySet[SyncRun]) -> SyncRun | None:
+    return runs.select_related("organization").filter(organization=organization, status=SyncRun.Status.RUNNING).first()
 
 
 def _refuse(run: SyncRun) -> RunActiveError:
@@ -68,7 +73,8 @@ def _refuse(run: SyncRun) -> RunActiveError:
     )
 
 
-def _close_outdated(run: SyncRun) -> bool:
+def close_if_outdated(run: SyncRun) -> bool:
+    """Close as failed a run that is abandoned and too old to be continued; whether it was."""
     outdated = filter_abandoned(SyncRun.objects.filter(pk=run.pk, started_at__lt=Now() - settings.run_max_age))
     if not outdated.exists():
         return False
@@ -78,12 +84,6 @@ def _close_outdated(run: SyncRun) -> bool:
         reason="abandoned",
         detail=f"Nobody worked on it for too long to continue it (RUN_MAX_AGE_HOURS: {settings.run_max_age}).",
     )
-
-
-def close_outdated_runs() -> int:
-    """Close as failed every abandoned run that is too old to be continued; returns how many."""
-    running = SyncRun.objects.filter(status=SyncRun.Status.RUNNING)
-    return sum(_close_outdated(run) for run in filter_abandoned(running))
 
 
 def open_pass(run: SyncRun) -> None:
@@ -121,7 +121,11 @@ def open_following_pages(run: SyncRun, *, max_page: int) -> int:
 
 
 def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") -> bool:
-    """End a run; False where it had ended already. Nothing partial is ever called a success."""
+    """End a run; False where it had ended already. Nothing partial is ever called a success.
+
+    `detail` may quote Polar: what no database takes is replaced.
+    """
+    detail = clean_text(detail)
     using = router.db_for_write(SyncRun)
     with transaction.atomic(using=using):
         hit = SyncRun.objects.filter(pk=run_id, status=SyncRun.Status.RUNNING).update(
@@ -156,6 +160,13 @@ def note_usage(run_id: int, usage: Usage) -> None:
         run.throttled_seconds += usage.throttled_seconds
         run.requests_by_part = dict(Counter(run.requests_by_part) + Counter(usage.operations))
         run.save(update_fields=["requests", "throttled_seconds", "requests_by_part"])
+
+
+def drop_lost_connection() -> None:
+    """Close the database connection where it failed and is of no more use; the next statement opens a new one."""
+    connection = connections[router.db_for_write(SyncRun)]
+    if not connection.in_atomic_block:  # else it is for whoever began the transaction to see to
+        connection.close_if_unusable_or_obsolete()
 
 
 def let_go(run_id: int) -> None:

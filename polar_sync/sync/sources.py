@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from functools import partial
 from uuid import UUID
 
-from django.db.models import Count, Value
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Value
 
 from polar_sync.conf import settings
 from polar_sync.exceptions import MissingScopeError, PolarSyncError
-from polar_sync.models import CustomerObservation, SyncRun
-from polar_sync.states import BatchedSource, Sizes, StateFields, StateSource
+from polar_sync.models import (
+    CustomerObservation,
+    Meter,
+    MeterDefinition,
+    Organization,
+    SyncRun,
+    on_primary,
+)
+from polar_sync.payloads.values import clean_text
+from polar_sync.states import BatchedSource, Knowledge, Mirrored, StateSource
 from polar_sync.sync.connections import Connection
 
 logger = logging.getLogger(__name__)
 
 # What a run's `source` can be; `STATE_SOURCE` can be "auto" too.
 BATCHED, PER_CUSTOMER = SyncRun.Source.BATCHED, SyncRun.Source.PER_CUSTOMER
-_CHILDREN = {"subscriptions": "subscriptions", "grants": "benefit_grants", "meters": "meters"}
+_COUNTED = {"subscriptions": "subscriptions", "grants": "benefit_grants"}
 
 
 def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID]) -> StateSource:
@@ -36,32 +46,65 @@ def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID
         executor=connection.executor,
         per_customer=connection.per_customer,
         densities=connection.densities,
+        organization_id=connection.organization_id,
+        is_exact=settings.state_source == "auto",
+        knowledge=Knowledge.load(run.state_fields),
         catalogue=connection.catalogue,
         leftovers=connection.leftovers,
-        fields=StateFields.load(run.state_fields),
-        sizes=_count_rows(customers),
-        is_exact=settings.state_source == "auto",
+        mirrored=get_mirrored(customers),
+        mirrored_archived=partial(_get_archived, run.organization),
     )
 
 
-def _count_rows(customers: Collection[UUID]) -> Sizes:
-    """How many rows those who were mirrored before have in each table: one statement, for as much fuller answers."""
+def get_mirrored(customers: Collection[UUID]) -> Mirrored:
+    """What those who were mirrored before have: two statements, for as much fuller answers and to miss no meter."""
     if not customers:
-        return {}
-    observed = CustomerObservation.objects.filter(pk__in=customers).exclude(state_observed_at=None)
+        return Mirrored()
+    observed = on_primary(CustomerObservation.objects).filter(pk__in=customers).exclude(state_observed_at=None)
     counts = [
         observed.annotate(kind=Value(kind), rows=Count(f"customer__{children}")).values_list("kind", "pk", "rows")
-        for kind, children in _CHILDREN.items()
+        for kind, children in _COUNTED.items()
     ]
-    sizes: dict[str, dict[UUID, int]] = {kind: {} for kind in _CHILDREN}
-    for kind, customer_id, rows in counts[0].union(*counts[1:], all=True):
-        sizes[kind][customer_id] = rows
-    return sizes
+    rows: dict[str, dict[UUID, int]] = {kind: {} for kind in (*_COUNTED, "meters")}
+    for kind, customer_id, number in counts[0].union(*counts[1:], all=True):
+        rows[kind][customer_id] = number
+        rows["meters"][customer_id] = 0
+    meters: dict[UUID, dict[UUID, UUID]] = {}
+    stored = on_primary(Meter.objects).filter(customer__in=rows["meters"]).exclude(meter_id=None).order_by()
+    for key, customer_id, meter_id in stored.values_list("pk", "customer_id", "meter_id"):
+        rows["meters"][customer_id] += 1
+        meters.setdefault(customer_id, {})[key] = meter_id
+    return Mirrored(rows, meters)
+
+
+def _get_archived(organization: Organization) -> set[str]:
+    """The meters of customers that are archived or were never shown by a list, as archived ones are not."""
+    archived = on_primary(MeterDefinition.objects).filter(organization=organization, is_archived=True)
+    unlisted = on_primary(Meter.objects).filter(customer__organization=organization).order_by()
+    unlisted = unlisted.exclude(meter_id=None).exclude(Exists(MeterDefinition.objects.filter(pk=OuterRef("meter_id"))))
+    ids = {*archived.values_list("pk", flat=True), *unlisted.values_list("meter_id", flat=True).distinct()}
+    return {str(each) for each in ids}
+
+
+def get_knowledge(run: SyncRun) -> Knowledge:
+    """What the run has learned so far, as it is kept with it."""
+    return Knowledge.load(run.state_fields)
+
+
+def get_last_knowledge(organization: Organization) -> Knowledge:
+    """What the last run over an organization that asked the lists has learned of them."""
+    runs = SyncRun.objects.filter(organization=organization).exclude(state_fields={}).order_by("-pk")
+    knowledge = Knowledge.load(runs.values_list("state_fields", flat=True).first() or {})
+    if knowledge.archived is None:
+        knowledge.archived = frozenset(_get_archived(organization))
+    return knowledge
 
 
 def is_batched(run: SyncRun) -> bool:
     """Whether the next states of this run come from lists."""
     wanted = settings.state_source
+    if Knowledge.load(run.state_fields).refutation:
+        return False
     return wanted == BATCHED or (wanted == "auto" and run.source != PER_CUSTOMER)
 
 
@@ -73,15 +116,19 @@ def must_fall_back(run: SyncRun, obstacle: PolarSyncError | None) -> bool:
     return True
 
 
-def note_fields(run: SyncRun, source: StateSource) -> None:
-    """Keep with the run what its source learned of the fields of a state, for the other workers too."""
-    if not isinstance(source, BatchedSource) or source.fields.dump() == run.state_fields:
+def note_knowledge(run: SyncRun, source: StateSource) -> None:
+    """Keep with the run what its source learned, for the other workers too, together with what these have learned."""
+    if not isinstance(source, BatchedSource) or source.knowledge.dump() == run.state_fields:
         return
-    run.state_fields = source.fields.dump()
-    SyncRun.objects.filter(pk=run.pk).update(state_fields=run.state_fields)
-    if source.is_exact and source.fields.state_only and run.source == BATCHED:
-        names = sorted({name for names in source.fields.state_only.values() for name in names})
-        _fall_back(run, f"States have fields that the lists lack ({', '.join(names)}).")
+    runs = SyncRun.objects.all()
+    with transaction.atomic(using=runs.db):
+        # A dry run has no row: its knowledge is its own.
+        kept = runs.select_for_update().filter(pk=run.pk).values_list("state_fields", flat=True).first()
+        source.knowledge.merge(Knowledge.load(kept or {}))
+        run.state_fields = source.knowledge.dump()
+        runs.filter(pk=run.pk).update(state_fields=run.state_fields)
+    if source.refutation and run.source == BATCHED:
+        _fall_back(run, source.refutation)
 
 
 def _note_source(run: SyncRun, source: str) -> None:
@@ -91,7 +138,7 @@ def _note_source(run: SyncRun, source: str) -> None:
 
 
 def _fall_back(run: SyncRun, why: str) -> None:
-    note = f"{why} States are asked for one by one."
+    note = clean_text(f"{why} States are asked for one by one.")
     if SyncRun.objects.filter(pk=run.pk).exclude(source=PER_CUSTOMER).update(source=PER_CUSTOMER, source_note=note):
         logger.warning("Run %s: %s", run.pk, note)
     run.source, run.source_note = PER_CUSTOMER, note

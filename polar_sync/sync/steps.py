@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+
+from django.db import DatabaseError
 
 from polar_sync.client import ListPage
 from polar_sync.exceptions import (
@@ -29,7 +32,7 @@ from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure, fi
 from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_pages, count_live_leases
 from polar_sync.sync.pages import find_missing, list_pages, read_confirmation
 from polar_sync.sync.phases import advance_run
-from polar_sync.sync.runs import finish_run, note_usage, note_wait
+from polar_sync.sync.runs import drop_lost_connection, finish_run, note_usage, note_wait
 from polar_sync.sync.sources import is_batched
 
 logger = logging.getLogger(__name__)
@@ -83,7 +86,10 @@ def take_step(run_id: int, connection: Connection, *, max_workers: int | None = 
         keeper.release(is_counted=False)
         return _move_on(run_id)
     except BaseException:
-        keeper.release(is_counted=True)
+        drop_lost_connection()
+        with suppress(DatabaseError):  # what interrupted the work is what the caller is to hear of
+            keeper.release(is_counted=True)
+            note_usage(run_id, connection.take_usage())
         raise
     finally:
         note_usage(run_id, connection.take_usage())
@@ -131,23 +137,32 @@ def _keep_listings(gathered: Sequence[Gathered], connection: Connection) -> None
 
 
 def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
+    """Only one page is open until a pass has its first answer: whom another was quicker than has lost that page."""
     if run.pass_began_at is not None:
         return
-    run.pass_began_at, run.pass_total = answer.as_of, answer.total_count
+    fields = {"pass_began_at": answer.as_of, "pass_total": answer.total_count}
     if run.began_at is None:
-        run.began_at, run.first_total = answer.as_of, answer.total_count
-    run.save(update_fields=["began_at", "first_total", "pass_began_at", "pass_total"])
+        fields |= {"began_at": answer.as_of, "first_total": answer.total_count}
+    unnoted = SyncRun.objects.filter(
+        pk=run.pk, status=SyncRun.Status.RUNNING, pass_number=run.pass_number, pass_began_at=None
+    )
+    if not unnoted.update(**fields):
+        raise LeaseLostError
+    for name, value in fields.items():
+        setattr(run, name, value)
 
 
 def _stop(run: SyncRun, keeper: LeaseKeeper, error: PolarSyncError, *, claims: int) -> Step:
     """End the run, or leave what is left of the pages to whoever comes next.
 
     A person must act on a permanent error, and one that passes has been tried often enough at the last claim; a wait
-    for the budget is not the pages' fault.
+    for the budget is not the pages' fault. Raises `LeaseLostError` where none of them is ours any more: others have
+    done them meanwhile, or will, and the run is theirs to end.
     """
+    keeper.renew()
     is_waiting = isinstance(error, BudgetWaitError | RateLimitError)
     if error.permanent or (claims >= MAX_CLAIMS and not is_waiting):
-        finish_run(run.pk, SyncRun.Status.FAILED, reason=_get_reason(error), detail=describe_failure(error))
+        finish_run(run.pk, SyncRun.Status.FAILED, reason=get_reason(error), detail=describe_failure(error))
         return Step(Progress.ENDED)
     wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * claims
     note_wait(run.pk, wait)
@@ -168,5 +183,6 @@ _REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
 )
 
 
-def _get_reason(error: PolarSyncError) -> str:
+def get_reason(error: PolarSyncError) -> str:
+    """What a run that this error ends has as its reason."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "error")

@@ -11,7 +11,18 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
+from polar_sync.client import ListPage
+
 PAGE_SIZE = 100
+
+
+def count_pages(answer: ListPage) -> int:
+    """How many whole pages the list has: as many as its customers fill, whatever number of pages the answer tells.
+
+    Where the page itself is not full, which says that the list ends with it, no more than the answer tells.
+    """
+    filled = -(-answer.total_count // PAGE_SIZE)
+    return filled if len(answer.items) >= PAGE_SIZE else min(answer.max_page, filled)
 
 
 class Window(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 from polar_sync.testing.additions import Kind, Where
 from polar_sync.testing.foundation import Foundation
 from polar_sync.testing.shelf import Objects
+from polar_sync.testing.store import UNSET, RowKind
 from polar_sync.testing.wire import format_timestamp
 
 
@@ -47,8 +48,14 @@ class CatalogueOwner(Foundation):
         """Change fields of a meter, in all lists, and give it back; an unknown id raises `KeyError`."""
         return self._update(self.shelf.meters, meter_id, fields)
 
+    def add_meter(self, meter: dict[str, Any]) -> None:
+        """Add a meter as Polar answers it, or replace the one with its `id`."""
+        with self.shared.lock:
+            self.shelf.meters[meter["id"]] = copy.deepcopy(meter)
+            self.store.forget_all()
+
     def archive_meter(self, meter_id: str | uuid.UUID) -> None:
-        """Archive a meter: the list of customers' meters leaves it out from now on, states keep it."""
+        """Archive a meter: from now on customers' meters are listed without it unless it is named; states keep it."""
         self.update_meter(meter_id, archived_at=format_timestamp(self.now()))
 
     def add_field(self, kind: Kind, name: str, value: Any, *, where: Where = "both") -> None:
@@ -60,6 +67,25 @@ class CatalogueOwner(Foundation):
         with self.shared.lock:
             self.store.additions.add(kind, name, copy.deepcopy(value), where=where)
             self.store.forget_all()
+
+    def add_customer_meter(self, customer_id: str | uuid.UUID, meter: dict[str, Any]) -> None:
+        """Give a customer one more meter, as a state shows it, in its state and in the list."""
+        with self.shared.lock:
+            record = self.get_record(customer_id)
+            if record.state is UNSET:
+                record.children["active_meters"] = [*record.children["active_meters"], copy.deepcopy(meter)]
+            else:
+                record.state = {**record.state, "active_meters": [*record.state["active_meters"], copy.deepcopy(meter)]}
+            if "meter" in record.listed:
+                record.listed["meter"] = [*record.listed["meter"], (0, copy.deepcopy(meter))]
+            self.store.touch(record)
+
+    def set_listed(self, customer_id: str | uuid.UUID, kind: RowKind, objects: Iterable[dict[str, Any]]) -> None:
+        """Have a list show these objects of a customer, as a state would have them, whatever its state says."""
+        with self.shared.lock:
+            record = self.get_record(customer_id)
+            record.listed = {**record.listed, kind: [(0, copy.deepcopy(one)) for one in objects]}
+            self.store.touch(record)
 
     def set_other_subscriptions(self, customer_id: str | uuid.UUID, subscriptions: Iterable[dict[str, Any]]) -> None:
         """What the list of subscriptions has of a customer and the state has not, such as past due ones."""

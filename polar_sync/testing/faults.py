@@ -20,6 +20,7 @@ from polar_sync.testing.wire import (
     RefusalError,
     answer_body,
     dump_json,
+    refuse_missing,
     refuse_rate,
     refuse_route,
     refuse_token,
@@ -32,8 +33,10 @@ Kind = Literal[
     "cut",
     "truncate",
     "bare_404",
+    "missing",
     "unauthorized",
     "malformed",
+    "refused",
     "call",
 ]
 # These let the request go on; every other kind is the end of it.
@@ -59,8 +62,10 @@ class Fault:
     | `cut` | the connection is closed without an answer; the request is not carried out |
     | `truncate` | the request is carried out, the connection is closed in the middle of the body |
     | `bare_404` | 404 with the body of an unknown route |
+    | `missing` | 404 `ResourceNotFound`, whether the object exists or not |
     | `unauthorized` | 401 as for a revoked token |
     | `malformed` | 200 with `body`: bytes as they are, anything else as JSON |
+    | `refused` | `status` with `body`, written as for `malformed` |
     | `call` | `call()` is run, then the request goes on: change the data between two pages with it |
     """
 
@@ -102,12 +107,19 @@ class Fault:
                 raise ConnectionCutError("the fake server cut the connection, as a fault told it to")
             case "bare_404":
                 raise refuse_route()
+            case "missing":
+                raise refuse_missing()
             case "unauthorized":
                 raise refuse_token()
             case "malformed":
-                return answer_body(self.body if isinstance(self.body, bytes) else dump_json(self.body))
+                return answer_body(self._dump_body())
+            case "refused":
+                raise RefusalError(answer_body(self._dump_body(), status=self.status))
             case _:
                 return None
+
+    def _dump_body(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else dump_json(self.body)
 
     def _server_error_headers(self) -> list[tuple[str, str]]:
         headers = [("Content-Type", "text/html")]

@@ -16,7 +16,7 @@ from polar_sync.testing.rows import Row, SortKey, rank, rank_field
 from polar_sync.testing.validation import check_uuid, read_uuid
 
 STATUSES = ("incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused")
-ACTIVE = frozenset({"trialing", "active", "past_due"})
+PRESENT = frozenset({"trialing", "active"})
 BENEFIT_TYPES = (
     *("custom", "discord", "github_repository", "downloadables", "license_keys", "meter_credit", "feature_flag"),
     "slack_shared_channel",
@@ -66,7 +66,8 @@ def _get_organization_id(row: Row) -> str | None:
 
 
 def _is_active(row: Row) -> bool:
-    return row.get_text("status") in ACTIVE
+    """Polar's rule for what is in a state, which may take in a status that nobody knows yet."""
+    return row.is_present or row.get_text("status") in PRESENT
 
 
 def _is_ending(row: Row) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 from polar_sync.testing.list_specs import BENEFITS, CUSTOMER_METERS, GRANTS, METERS, PRODUCTS, SUBSCRIPTIONS
 from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.row_lists import RowList, read_row_query
-from polar_sync.testing.rows import Row, RowIndex, RowKind, rank_field
+from polar_sync.testing.rows import Row, RowIndex, rank_field
 from polar_sync.testing.shelf import stamp_guild_tokens
+from polar_sync.testing.store import RowKind
 
 CUSTOMER_LISTS: Mapping[str, tuple[RowList, RowKind]] = {
     "subscriptions:list": (SUBSCRIPTIONS, "subscription"),
@@ -40,6 +41,8 @@ class RowLists:
         asked = read_row_query(spec, pairs)
         if is_of_customers:
             rows = self.index.gather(CUSTOMER_LISTS[operation][1], asked.customer_ids)
+            if "meter_id" not in asked.values:
+                rows = [row for row in rows if not row.is_hidden]
         else:
             rows = self._build_rows(CATALOGUE_LISTS[operation][1], sorting=spec.sorting)
         rows = asked.select(rows, is_indexed=is_of_customers)

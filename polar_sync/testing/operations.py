@@ -155,6 +155,8 @@ class Operations:
 
     def _get_state(self, call: Call) -> Answer:
         record = self._get_record(call.parameters)
+        if record.cached_state_body is not None:
+            return answer_body(record.cached_state_body)
         if self._organization.shuffle_arrays:
             return answer_body(dump_json(record.shuffle_state(self._rng)))
         return answer_body(record.state_body)

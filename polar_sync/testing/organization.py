@@ -143,6 +143,21 @@ class FakeOrganization(CatalogueOwner):
                 record.has_own_billing_name = record.get_text("billing_name") != record.get_text("name")
             self.store.touch(record)
 
+    def hold_states(self) -> None:
+        """Answer the state of every customer there is as it is now, whatever changes, as Polar does from its cache.
+
+        Lists and the customers themselves show each change at once, and whoever is deleted has no state.
+        """
+        with self.shared.lock:
+            for record in self.store:
+                record.cached_state_body = record.state_body
+
+    def renew_states(self) -> None:
+        """Answer present states again, as Polar does once its job has renewed the cache."""
+        with self.shared.lock:
+            for record in self.store:
+                record.cached_state_body = None
+
     def put_state(self, state: dict[str, Any]) -> str:
         """Add the customer of this state as it is, or replace it; gives its id back.
 

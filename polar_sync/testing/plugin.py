@@ -29,8 +29,11 @@ def polar_server(request: pytest.FixtureRequest) -> Iterator[FakePolarServer]:
     """A fake Polar server on loopback (`.url`, `.polar`), with `settings.POLAR_SYNC` pointing at it."""
     from polar_sync.testing.server import FakePolarServer  # noqa: PLC0415  this module is in every pytest run
 
-    settings = request.getfixturevalue("settings")
+    settings, monkeypatch = request.getfixturevalue("settings"), request.getfixturevalue("monkeypatch")
     with FakePolarServer() as server:
+        # One time for both sides: a test that lets it pass on the server, by `clock_offset`, lets it pass for all.
+        monkeypatch.setattr("polar_sync.client.clock.get_own_time", server.polar.now)
+        monkeypatch.setattr("polar_sync.client.clock._clocks", {})
         settings.POLAR_SYNC = {
             "ORGANIZATIONS": {
                 "default": {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 from polar_sync.testing.items import (
     build_grant_item,
@@ -17,9 +17,8 @@ from polar_sync.testing.items import (
 )
 from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.prepared import split_json
-from polar_sync.testing.store import Record
+from polar_sync.testing.store import Record, RowKind
 
-RowKind = Literal["subscription", "grant", "meter"]
 ROW_KINDS: tuple[RowKind, ...] = ("subscription", "grant", "meter")
 # What each list sorts by unless asked otherwise; newest first.
 DEFAULT_SORTINGS = {"subscription": "started_at", "grant": "created_at", "meter": "modified_at"}
@@ -32,7 +31,8 @@ class Row:
     """One item of a list: the object it was made from, whose it is, its JSON in pieces.
 
     `label` is the name of its product or meter. `sequence` is its place in a recording, 0 where it has none. `key` is
-    its key in the list's default sorting.
+    its key in the list's default sorting. `is_present` says of a subscription that the customer's state holds it,
+    whatever its status; `is_hidden` of a customer's meter that it is shown only where `meter_id` names it.
     """
 
     source: dict[str, Any]
@@ -41,6 +41,8 @@ class Row:
     record: Record | None = None
     label: str | None = None
     sequence: int = 0
+    is_present: bool = False
+    is_hidden: bool = False
 
     def get_text(self, name: str) -> str | None:
         """A field where it is text."""
@@ -104,11 +106,15 @@ class RowIndex:
     def _build_rows(self, record: Record, kind: RowKind) -> Iterator[Row]:
         shelf = self._organization.shelf
         recorded = record.listed.get(kind)
+        present = _get_ids(record.get_children("active_subscriptions")) if kind == "subscription" else frozenset()
         for sequence, own in enumerate_sources(record, kind) if recorded is None else recorded:
             if not isinstance(own, dict):
                 yield Row({}, split_json(own), rank(None), record)
-            elif kind != "meter" or not shelf.is_archived(own.get("meter_id")):
-                yield self._build_row(record, kind, own, sequence=sequence)
+                continue
+            row = self._build_row(record, kind, own, sequence=sequence)
+            row.is_present = row.get_text("id") in present
+            row.is_hidden = kind == "meter" and shelf.is_archived(own.get("meter_id"))
+            yield row
 
     def _build_row(self, record: Record, kind: RowKind, own: dict[str, Any], *, sequence: int) -> Row:
         shelf = self._organization.shelf
@@ -142,6 +148,11 @@ def enumerate_sources(record: Record, kind: RowKind) -> Iterator[tuple[int, Any]
     else:
         sources = record.get_children("active_meters")
     return ((0, source) for source in sources)
+
+
+def _get_ids(objects: Iterable[Any]) -> frozenset[str]:
+    ids = (one.get("id") for one in objects if isinstance(one, dict))
+    return frozenset(each for each in ids if isinstance(each, str))
 
 
 def rank_field(source: dict[str, Any], name: str) -> SortKey:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from polar_sync.testing.additions import FieldAdditions
 from polar_sync.testing.wire import dump_json
@@ -16,6 +16,7 @@ from polar_sync.testing.wire import dump_json
 if TYPE_CHECKING:
     from polar_sync.testing.rows import Row
 
+RowKind = Literal["subscription", "grant", "meter"]
 CHILDREN = ("active_subscriptions", "granted_benefits", "active_meters")
 ACTIVE_STATUSES = frozenset({"trialing", "active", "past_due"})
 
@@ -49,6 +50,7 @@ class Record:
     listed: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     additions: FieldAdditions = field(default_factory=FieldAdditions)
     rows: dict[tuple[str, bool], list[Row]] = field(default_factory=dict)
+    cached_state_body: bytes | None = None
     balance: int = 0
     has_own_billing_name: bool = False
     _customer_body: bytes | None = None

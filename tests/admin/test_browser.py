@@ -11,7 +11,7 @@ import pytest
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.admin.served import Site, serve_site
-from tests.conftest import miss
+from tests.services import miss
 
 pytestmark = pytest.mark.any_database
 

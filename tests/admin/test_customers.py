@@ -13,9 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from polar_sync.models import Customer, CustomerObservation, Organization
+from polar_sync.payloads import Interval
 from polar_sync.store import apply, observe_state
 from tests import factories
-from tests.factories import apply_absences, apply_states, at, build_full_state, build_state, make_id, make_uuid
+from tests.factories import apply_absences, apply_states, build_full_state, build_state, make_id, make_uuid, read_at
 
 LIST = "/admin/polar_sync/customer/"
 pytestmark = pytest.mark.django_db
@@ -40,7 +41,7 @@ def list_names(client: Client, query: str = "") -> set[str]:
 
 
 def test_list_shows_names_and_labels_instead_of_ids(viewer: Client, organization: Organization, names: None) -> None:
-    apply_states(organization, build_full_state("one", children=3), as_of=at(0))
+    apply_states(organization, build_full_state("one", children=3), interval=read_at(0))
     page = read(viewer, LIST)
     assert "<bdi>Pro, monthly</bdi>" in page
     assert '<span class="polar-label polar-good">active</span>' in page
@@ -50,7 +51,7 @@ def test_list_shows_names_and_labels_instead_of_ids(viewer: Client, organization
 
 
 def test_id_stands_where_the_name_is_not_known(viewer: Client, organization: Organization) -> None:
-    apply_states(organization, build_full_state("one"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
     assert f'<code class="polar-id">{make_id("product")}</code>' in read(viewer, LIST)
     page = read(viewer, page_of("one"))
     assert f'<code class="polar-id">{make_id("benefit")}</code>' in page
@@ -61,7 +62,9 @@ def test_id_stands_where_the_name_is_not_known(viewer: Client, organization: Org
 def test_pages_ask_few_questions_however_many_rows(
     viewer: Client, organization: Organization, names: None, number: int
 ) -> None:
-    apply_states(organization, *(build_full_state(one, children=number // 3) for one in range(number)), as_of=at(0))
+    apply_states(
+        organization, *(build_full_state(one, children=number // 3) for one in range(number)), interval=read_at(0)
+    )
     for url in (LIST, f"{LIST}?q=ada", f"{LIST}?active=yes&country=FR", page_of(0)):
         with CaptureQueriesContext(connection) as queries:
             read(viewer, url)
@@ -69,7 +72,9 @@ def test_pages_ask_few_questions_however_many_rows(
 
 
 def test_search_finds_by_words_and_by_every_id(viewer: Client, organization: Organization) -> None:
-    apply_states(organization, build_full_state("one"), build_state("two", email="grace@navy.example"), as_of=at(0))
+    apply_states(
+        organization, build_full_state("one"), build_state("two", email="grace@navy.example"), interval=read_at(0)
+    )
     assert list_names(viewer) == {"one", "two"}
     for text in ("usr_one", "ADA one", "one@example", make_id("one"), make_id("subscription one.0")):
         assert list_names(viewer, f"?q={text}") == {"one"}, text
@@ -83,12 +88,12 @@ def test_search_finds_by_words_and_by_every_id(viewer: Client, organization: Org
 def test_filters_narrow_the_list(viewer: Client, organization: Organization, names: None) -> None:
     full = build_full_state("full") | {"type": "team", "billing_address": {"country": "DE"}}
     full["active_subscriptions"][0]["status"] = "trialing"
-    apply_states(organization, full, build_state("bare"), build_state("gone"), as_of=at(0))
-    apply_absences(organization, "gone", as_of=at(1))
+    apply_states(organization, full, build_state("bare"), build_state("gone"), interval=read_at(0))
+    apply_absences(organization, "gone", interval=read_at(1))
     CustomerObservation.objects.filter(customer=make_uuid("full")).update(state_observed_at=timezone.now())
     other = factories.create_organization("other", polar_id=make_uuid("other organization"))
     elsewhere = build_state("elsewhere", organization_id=str(other.polar_id))
-    apply_states(other, elsewhere, as_of=at(0))
+    apply_states(other, elsewhere, interval=read_at(0))
     cases = {
         "active=yes": {"full"},
         "active=no": {"bare", "gone", "elsewhere"},
@@ -115,7 +120,9 @@ def test_filters_narrow_the_list(viewer: Client, organization: Organization, nam
 
 
 def test_dates_lead_from_years_to_days(viewer: Client, organization: Organization) -> None:
-    apply_states(organization, build_state("old", created_at="0001-01-01T00:00:00Z"), build_state("new"), as_of=at(0))
+    apply_states(
+        organization, build_state("old", created_at="0001-01-01T00:00:00Z"), build_state("new"), interval=read_at(0)
+    )
     page = read(viewer, LIST)
     assert 'created_at__year=2025">2025<' in page
     assert page.count("created_at__year=") <= 25
@@ -127,7 +134,7 @@ def test_page_answers_what_the_customer_has(viewer: Client, organization: Organi
     user = User.objects.create_user("ada")
     state = build_full_state("one") | {"external_id": str(user.pk)}
     state["active_meters"] = [factories.build_meter("low", consumed_units=15, credited_units=5, balance=-10)]
-    apply_states(organization, state, as_of=at(0))
+    apply_states(organization, state, interval=read_at(0))
     Organization.objects.update(server="sandbox")
     page = read(viewer, page_of("one"))
     assert f"https://sandbox.polar.sh/to/dashboard/customers/{make_id('one')}" in page
@@ -143,8 +150,8 @@ def test_linked_user_is_shown_to_those_who_may_view_users(
     admin_client: Client, viewer: Client, organization: Organization
 ) -> None:
     user = User.objects.create_user("linked-user")
-    apply_states(organization, build_state("one", external_id=str(user.pk)), as_of=at(0))
-    apply_states(organization, build_state("two", external_id=f"0{user.pk}"), as_of=at(0))
+    apply_states(organization, build_state("one", external_id=str(user.pk)), interval=read_at(0))
+    apply_states(organization, build_state("two", external_id=f"0{user.pk}"), interval=read_at(0))
     assert f'<a href="/admin/auth/user/{user.pk}/change/"><bdi>linked-user</bdi></a>' in read(
         admin_client, page_of("one")
     )
@@ -156,13 +163,13 @@ def test_linked_user_is_shown_to_those_who_may_view_users(
 def test_external_ids_that_no_user_can_have_do_no_harm(
     viewer: Client, organization: Organization, external_id: str | None
 ) -> None:
-    apply_states(organization, build_state("one", external_id=external_id), as_of=at(0))
+    apply_states(organization, build_state("one", external_id=external_id), interval=read_at(0))
     read(viewer, page_of("one"))
 
 
 def test_state_is_shown_and_given_as_polar_says_it(viewer: Client, organization: Organization) -> None:
     state = build_full_state("one") | {"metadata": {"far": 1e308, "text": "\0\ud800\u202e"}}
-    apply_states(organization, state, as_of=at(0))
+    apply_states(organization, state, interval=read_at(0))
     answer = viewer.get(f"{LIST}{make_id('one')}/state.json")
     assert json.loads(answer.content) == Customer.objects.get().state()
     assert "attachment" in answer["Content-Disposition"]
@@ -171,24 +178,24 @@ def test_state_is_shown_and_given_as_polar_says_it(viewer: Client, organization:
 
 def test_page_says_when_and_how_it_was_observed(viewer: Client, organization: Organization) -> None:
     now = timezone.now()
-    apply([observe_state(build_state("one"), as_of=now)], organization=organization, run_id=7)
+    apply([observe_state(build_state("one"), interval=Interval.at(now))], organization=organization, run_id=7)
     page = read(viewer, page_of("one"))
     assert "/admin/polar_sync/syncrun/7/change/" in page
-    apply_states(organization, build_state("two"), as_of=now - timedelta(days=3))
+    apply_states(organization, build_state("two"), interval=Interval.at(now - timedelta(days=3)))
     assert "asked for on its own" in read(viewer, page_of("two"))
     assert re.search(r'polar-warn">\s*<time', read(viewer, page_of("two")))
 
 
 def test_deleted_customer_is_marked(viewer: Client, organization: Organization) -> None:
-    apply_states(organization, build_full_state("one"), as_of=at(0))
-    apply_absences(organization, "one", as_of=at(1))
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    apply_absences(organization, "one", interval=read_at(1))
     assert "deleted on Polar" in read(viewer, page_of("one"))
     assert '<span class="polar-label polar-bad">deleted</span>' in read(viewer, LIST)
 
 
 @pytest.mark.parametrize("path", ["add/", "{id}/delete/"])
 def test_nothing_can_be_added_or_deleted(admin_client: Client, organization: Organization, path: str) -> None:
-    apply_states(organization, build_state("one"), as_of=at(0))
+    apply_states(organization, build_state("one"), interval=read_at(0))
     assert admin_client.get(LIST + path.format(id=make_id("one"))).status_code == 403
     assert admin_client.post(page_of("one"), {"name": "changed"}).status_code == 403
     assert Customer.objects.get().name == "Ada one"
@@ -201,7 +208,7 @@ def test_unknown_and_malformed_ids_lead_back(viewer: Client) -> None:
 
 @pytest.mark.parametrize("order", ["1", "-2", "6", "7", "-7"])
 def test_list_can_be_sorted(viewer: Client, organization: Organization, order: str) -> None:
-    apply_states(organization, build_state("one"), build_state("two"), as_of=at(0))
+    apply_states(organization, build_state("one"), build_state("two"), interval=read_at(0))
     assert list_names(viewer, f"?o={order}") == {"one", "two"}
 
 
@@ -209,7 +216,7 @@ def test_other_lists_show_names_and_lead_to_the_customer(
     make_client: Callable[..., Client], organization: Organization, names: None
 ) -> None:
     client = make_client()
-    apply_states(organization, build_full_state("one"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
     for model, title in (("subscription", "Pro, monthly"), ("benefitgrant", "Handbook"), ("meter", "API requests")):
         page = read(client, f"/admin/polar_sync/{model}/?q=one@example")
         assert title in page

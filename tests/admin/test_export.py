@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from polar_sync.models import Customer, Organization
-from tests.factories import apply_states, at, build_full_state, build_state, make_id
+from tests.factories import apply_states, build_full_state, build_state, make_id, read_at
 
 LIST = "/admin/polar_sync/customer/"
 pytestmark = pytest.mark.django_db
@@ -23,7 +23,7 @@ def read_rows(answer: Any) -> list[dict[str, str]]:
 
 
 def test_filtered_customers_are_exported(operator: Client, organization: Organization, names: None) -> None:
-    apply_states(organization, build_full_state("one"), build_state("two"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), build_state("two"), interval=read_at(0))
     assert f"{LIST}export/customers.csv?active=yes" in operator.get(f"{LIST}?active=yes").content.decode()
     rows = read_rows(operator.get(f"{LIST}export/customers.csv?active=yes"))
     assert [row["external_id"] for row in rows] == ["usr_one"]
@@ -35,7 +35,7 @@ def test_filtered_customers_are_exported(operator: Client, organization: Organiz
 def test_what_customers_have_is_exported(
     operator: Client, organization: Organization, names: None, kind: str, name: str
 ) -> None:
-    apply_states(organization, build_full_state("one", children=3), build_full_state("two"), as_of=at(0))
+    apply_states(organization, build_full_state("one", children=3), build_full_state("two"), interval=read_at(0))
     rows = read_rows(operator.get(f"{LIST}export/{kind}.csv?q=usr_one"))
     assert len(rows) == 3
     assert {row[kind.removesuffix("s") if kind == "meters" else "product"] for row in rows} == {name}
@@ -44,7 +44,7 @@ def test_what_customers_have_is_exported(
 
 @pytest.mark.parametrize("kind", ["customers", "subscriptions", "meters"])
 def test_selected_customers_are_exported(operator: Client, organization: Organization, kind: str) -> None:
-    apply_states(organization, build_full_state("one"), build_full_state("two"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), build_full_state("two"), interval=read_at(0))
     chosen = {"action": f"export_{kind}", "_selected_action": [make_id("two")]}
     rows = read_rows(operator.post(LIST, chosen))
     assert {row.get("customer_id", row["id"]) for row in rows} == {make_id("two")}
@@ -56,7 +56,7 @@ def test_selected_customers_are_exported(operator: Client, organization: Organiz
 def test_lists_of_children_export_themselves(
     operator: Client, organization: Organization, model: str, kind: str
 ) -> None:
-    apply_states(organization, build_full_state("one"), build_full_state("two"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), build_full_state("two"), interval=read_at(0))
     rows = read_rows(operator.get(f"/admin/polar_sync/{model}/export/{kind}.csv?q=usr_two"))
     assert {row["customer_id"] for row in rows} == {make_id("two")}
     chosen = {"action": "export_selected", "_selected_action": [rows[0]["id"]]}
@@ -65,12 +65,12 @@ def test_lists_of_children_export_themselves(
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_formulas_are_text_in_the_file(operator: Client, organization: Organization, text: str) -> None:
-    apply_states(organization, build_state("one", name=text), as_of=at(0))
+    apply_states(organization, build_state("one", name=text), interval=read_at(0))
     assert read_rows(operator.get(f"{LIST}export/customers.csv"))[0]["name"] == f"'{text}"
 
 
 def test_numbers_below_zero_stay_numbers(operator: Client, organization: Organization) -> None:
-    apply_states(organization, build_full_state("one"), as_of=at(0))
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
     assert read_rows(operator.get(f"{LIST}export/meters.csv"))[0]["balance"] == "0.0"
     assert Customer.objects.get().meters.update(balance=-2.5) == 2
     assert {row["balance"] for row in read_rows(operator.get(f"{LIST}export/meters.csv"))} == {"-2.5"}

@@ -11,7 +11,7 @@ from polar_sync.admin.handover import note
 from polar_sync.admin.text import clean, escape_json, make_visible, show
 from polar_sync.models import Benefit, Customer, MeterDefinition, Organization, Product, SyncFailure, SyncRun
 from tests import factories
-from tests.factories import apply_states, at, build_full_state, make_id, make_uuid
+from tests.factories import apply_states, build_full_state, make_id, make_uuid, read_at
 
 TEXTS = {
     "script": "<script>alert(1)</script>",
@@ -86,7 +86,7 @@ def build_hostile(text: str) -> dict[str, object]:
 
 
 def test_hostile_text_shows_harmlessly_on_every_page(operator: Client, organization: Organization, text: str) -> None:
-    apply_states(organization, build_hostile(text), as_of=at(0))
+    apply_states(organization, build_hostile(text), interval=read_at(0))
     stored = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     for model, name in ((Product, "product"), (Benefit, "benefit"), (MeterDefinition, "meter")):
         model.objects.create(pk=make_uuid(name), organization=organization, name=stored)
@@ -119,7 +119,7 @@ def test_hostile_text_shows_harmlessly_on_every_page(operator: Client, organizat
 
 
 def test_hostile_searches_and_filters_are_answered(operator: Client, organization: Organization, text: str) -> None:
-    apply_states(organization, build_hostile(text), as_of=at(0))
+    apply_states(organization, build_hostile(text), interval=read_at(0))
     for name in ("q", "country", "status", "product", "benefit_type", "organization", "type", "observed", "active"):
         answer = operator.get("/admin/polar_sync/customer/", {name: text.encode("utf-8", "surrogatepass")})
         assert answer.status_code == 200, name
@@ -134,7 +134,7 @@ def test_hostile_searches_and_filters_are_answered(operator: Client, organizatio
 def test_history_of_a_hostile_customer_is_harmless(
     operator: Client, organization: Organization, text: str, rf: RequestFactory
 ) -> None:
-    apply_states(organization, build_hostile(text), as_of=at(0))
+    apply_states(organization, build_hostile(text), interval=read_at(0))
     request = rf.post("/")
     request.user = User.objects.get(pk=operator.session["_auth_user_id"])
     note(request, Customer.objects.all(), "Refresh from Polar")
@@ -147,7 +147,7 @@ def test_a_state_nested_deeply_is_shown(operator: Client, organization: Organiza
     nested: object = "end"
     for _ in range(480):
         nested = [nested]
-    apply_states(organization, build_full_state("one") | {"further": nested}, as_of=at(0))
+    apply_states(organization, build_full_state("one") | {"further": nested}, interval=read_at(0))
     answer = operator.get(f"/admin/polar_sync/customer/{make_id('one')}/change/")
     assert answer.status_code == 200
 

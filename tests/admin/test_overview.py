@@ -9,16 +9,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from polar_sync.admin.figures import compute_figures, get_figures, get_monthly_amount
-from polar_sync.models import CustomerObservation, Organization, Product, SyncRun
+from polar_sync.models import CustomerObservation, Organization, Product, SyncRun, Verification
 from tests import factories
 from tests.factories import (
     apply_states,
-    at,
     build_full_state,
     build_grant,
     build_meter,
     build_state,
     build_subscription,
+    read_at,
 )
 
 pytestmark = pytest.mark.django_db
@@ -65,9 +65,9 @@ def test_figures_are_of_living_customers_and_present_subscriptions(organization:
         ),
         build_state("two"),
         build_full_state("gone"),
-        as_of=at(0),
+        interval=read_at(0),
     )
-    factories.apply_absences(organization, "gone", as_of=at(1))
+    factories.apply_absences(organization, "gone", interval=read_at(1))
     now = timezone.now()
     CustomerObservation.objects.filter(pk=factories.make_uuid("one")).update(state_observed_at=now)
     CustomerObservation.objects.filter(pk=factories.make_uuid("two")).update(state_observed_at=now - timedelta(days=2))
@@ -93,7 +93,7 @@ def test_figures_survive_numbers_beyond_reason(organization: Organization) -> No
     for one in far["active_meters"]:
         one |= {"consumed_units": 1e308, "credited_units": -1e308, "balance": -1e308}
     far["created_at"] = "0001-01-01T00:00:00Z"
-    apply_states(organization, far, build_full_state("near"), as_of=at(0))
+    apply_states(organization, far, build_full_state("near"), interval=read_at(0))
     figures = compute_figures()
     assert figures.below_zero >= 3
     assert len(figures.growth.starts) < 200
@@ -104,7 +104,7 @@ def test_periods_fit_the_plot(organization: Organization, days: int, unit: str) 
     first = timezone.now().replace(year=2016, month=1, day=31)
     for number, moment in enumerate((first, first + timedelta(days=days))):
         text = moment.isoformat().replace("+00:00", "Z")
-        apply_states(organization, build_state(number, created_at=text), as_of=at(number))
+        apply_states(organization, build_state(number, created_at=text), interval=read_at(number))
     growth = compute_figures().growth
     assert growth.unit == unit
     assert sum(growth.customers) == 2
@@ -114,13 +114,13 @@ def test_periods_fit_the_plot(organization: Organization, days: int, unit: str) 
 
 def test_figures_are_kept_for_a_minute(organization: Organization) -> None:
     first = get_figures()
-    apply_states(organization, build_state("one"), as_of=at(0))
+    apply_states(organization, build_state("one"), interval=read_at(0))
     assert get_figures() == first
     assert compute_figures().customers == 1
 
 
 def test_overview_shows_figures_plots_and_runs(viewer: Client, organization: Organization, names: None) -> None:
-    apply_states(organization, *(build_full_state(number) for number in range(3)), as_of=at(0))
+    apply_states(organization, *(build_full_state(number) for number in range(3)), interval=read_at(0))
     SyncRun.objects.create(organization=organization, status="partial", reason="moving")
     with CaptureQueriesContext(connection) as queries:
         page = viewer.get("/admin/polar_sync/").content.decode()
@@ -146,3 +146,28 @@ def test_overview_keeps_to_what_one_may_view(make_client: object, organization: 
     page = client.get("/admin/polar_sync/").content.decode()
     assert "Last runs" in page
     assert "monthly recurring revenue" not in page
+
+
+def test_last_verification_is_shown_with_what_differed(viewer: Client, organization: Organization) -> None:
+    for path in ("/admin/polar_sync/", f"/admin/polar_sync/organization/{organization.pk}/change/"):
+        assert "customers differed" not in viewer.get(path).content.decode()
+    now = timezone.now()
+    Verification.objects.create(
+        organization=organization,
+        started_at=now,
+        finished_at=now,
+        checked=1200,
+        differing=3,
+        repaired=2,
+        failed=1,
+        examples=["subscription <b>x</b>.amount is 999 in the mirror and 100 in Polar"],
+    )
+    text = "3 of 1,200 customers differed, 2 repaired, 1 could not be asked about"
+    with CaptureQueriesContext(connection) as queries:
+        page = viewer.get("/admin/polar_sync/").content.decode()
+    assert text in page
+    assert len(queries) <= 20
+    page = viewer.get(f"/admin/polar_sync/organization/{organization.pk}/change/").content.decode()
+    assert text in page
+    assert "subscription &lt;b&gt;x&lt;/b&gt;.amount is 999" in page
+    assert text in viewer.get("/admin/polar_sync/organization/").content.decode()

@@ -1,7 +1,6 @@
 """The admin at 200,000 customers: few statements a page, none that counts without end, orders from indexes."""
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,9 @@ from polar_sync.models import Customer
 from tests.factories import ORGANIZATION_ID, create_organization, make_id
 
 ROWS = 200_000
+ROWS_OF_MARCH = 31 * 24 * 15
 MOST_QUERIES = 10
-MOST_SECONDS = 3.0
+MOST_COST = 60_000  # reading all customers once is 28,000
 LIST = "/admin/polar_sync/customer/"
 ID = "md5('customer' || n)::uuid"
 FILL = f"""
@@ -110,14 +110,20 @@ def test_admin_stays_quick_at_200_000_customers(make_client: Callable[..., Clien
 
 
 def check_page(staff: Client, url: str) -> None:
-    began = time.perf_counter()
     with CaptureQueriesContext(connection) as queries:
         assert staff.get(url).status_code == 200
-    seconds = time.perf_counter() - began
     statements = [query["sql"] for query in queries]
     assert len(statements) <= MOST_QUERIES, statements
     assert not [one for one in statements if COUNT.search(one)], "a COUNT without a limit"
-    assert seconds < MOST_SECONDS, [(query["time"], query["sql"][:300]) for query in queries]
+    costs = {sql: estimate_cost(sql) for sql in statements if sql.startswith("SELECT")}
+    assert max(costs.values()) < MOST_COST, costs
+
+
+def estimate_cost(statement: str) -> float:
+    """What PostgreSQL expects it to cost, in pages read one after the other; the same however busy the machine is."""
+    found = re.search(r"cost=[0-9.]+\.\.([0-9.]+)", ask(f"EXPLAIN {statement}"))
+    assert found is not None
+    return float(found[1])
 
 
 def check_order(order: str) -> None:
@@ -135,22 +141,25 @@ def check_country(staff: Client) -> None:
 
 
 def check_figures(staff: Client) -> None:
-    began = time.perf_counter()
-    figures = compute_figures()
-    assert time.perf_counter() - began < MOST_SECONDS
+    with CaptureQueriesContext(connection) as queries:
+        figures = compute_figures()
+    assert len(queries) <= MOST_QUERIES
+    assert max(estimate_cost(query["sql"]) for query in queries) < MOST_COST
     assert figures.customers == ROWS - ROWS // 1000
     assert figures.revenue["usd"] > 0
     assert staff.get("/admin/polar_sync/").status_code == 200
 
 
 def check_export(staff: Client) -> None:
-    """It begins before it has read everything."""
-    answer: Any = staff.get(f"{LIST}export/customers.csv")
+    """It begins before it has read everything, and leaves no cursor open."""
+    answer: Any = staff.get(f"{LIST}export/customers.csv?created_at__year=2024&created_at__month=3")
     lines = iter(answer.streaming_content)
-    began = time.perf_counter()
     assert next(lines).startswith(b"id,organization")
     assert b"example.com" in next(lines)
-    assert time.perf_counter() - began < MOST_SECONDS
+    open_cursors = r"SELECT count(*) FROM pg_cursors WHERE name LIKE '\_django\_curs\_%'"
+    assert ask(open_cursors) == "1"
+    assert len(list(lines)) == ROWS_OF_MARCH - 1
+    assert ask(open_cursors) == "0"
 
 
 def ask(statement: str, *, column: int | None = 0) -> str:

@@ -229,7 +229,7 @@ def test_deletions_are_allowed_only_by_the_box(mirrored: FakePolarServer, operat
 def test_organization_that_left_the_settings_is_told_of(operator: Client, settings: Any) -> None:
     settings.POLAR_SYNC = {"ORGANIZATIONS": {}}
     organization = factories.create_organization("gone")
-    factories.apply_states(organization, factories.build_state("one"), as_of=factories.at(0))
+    factories.apply_states(organization, factories.build_state("one"), interval=factories.read_at(0))
     run = SyncRun.objects.create(organization=organization, status="partial", failed=1)
     SyncFailure.objects.create(run=run, customer_id=factories.make_id("one"), reason="?")
     for url in (

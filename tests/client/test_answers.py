@@ -9,18 +9,19 @@ import pytest
 
 from polar_sync.client import PolarClient, PolarObject, bodies
 from polar_sync.exceptions import UnreadableAnswerError
+from polar_sync.payloads import Interval
 from tests.client.scripted import Reply, ScriptedServer
 
 ID = "8abeac83-20be-4e0d-8758-326691a2e9a6"
-MOMENT = datetime(2026, 11, 20, tzinfo=UTC)
+MOMENT = Interval.at(datetime(2026, 11, 20, tzinfo=UTC))
 
 
 def test_object_is_a_dict_that_knows_its_time() -> None:
-    found = PolarObject({"id": ID}, as_of=MOMENT)
+    found = PolarObject({"id": ID}, interval=MOMENT)
     assert found == {"id": ID}
     assert json.loads(json.dumps(found)) == {"id": ID}
     for again in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
-        assert (again, again.as_of) == ({"id": ID}, MOMENT)
+        assert (again, again.interval) == ({"id": ID}, MOMENT)
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -10,32 +13,12 @@ import pytest
 from polar_sync.client import PolarClient, PortalClient, RequestBudget
 from polar_sync.client.credential import Credential
 from polar_sync.exceptions import ConfigurationError, PolarSyncError
+from polar_sync.tokens import Token
 from tests.client.conftest import TOKEN, MakeClient
 from tests.client.scripted import Reply, ScriptedServer
+from tests.exposure import expose
 
 ID = "8abeac83-20be-4e0d-8758-326691a2e9a6"
-
-
-def collect(error: BaseException) -> str:
-    """All that can be reached from an error, as text: what a logger or an error tracker may keep."""
-    shown: list[str] = []
-    seen: set[int] = set()
-    queue: list[Any] = [error]
-    while queue:
-        each = queue.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        shown += [str(each), repr(each)]
-        if isinstance(each, BaseException):
-            queue += [each.__cause__, each.__context__, *each.args]
-        if isinstance(each, dict):
-            queue += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple):
-            queue += each
-        elif hasattr(each, "__dict__"):
-            queue += vars(each).values()
-    return "\n".join(shown)
 
 
 FAILURES = {
@@ -66,7 +49,7 @@ def test_no_error_leads_to_the_token(
     with caplog.at_level(logging.DEBUG), pytest.raises(PolarSyncError) as caught:
         client.customers.get(ID)
     assert polar.received[0].headers["Authorization"] == f"Bearer {TOKEN}"
-    assert TOKEN not in collect(caught.value)
+    assert TOKEN not in expose(caught.value)
     assert TOKEN not in caplog.text
 
 
@@ -76,16 +59,46 @@ def test_no_error_leads_to_the_token(
 def test_no_error_before_an_answer_leads_to_the_token(make_client: MakeClient, server: str) -> None:
     with pytest.raises(PolarSyncError) as caught:
         make_client(server=server, max_attempts=1).customers.list(email="ada@example.com")
-    assert TOKEN not in collect(caught.value)
+    assert TOKEN not in expose(caught.value)
     assert "ada" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+class TimeLimitError(Exception):
+    """As Celery raises it in the middle of whatever a worker does."""
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise TimeLimitError
+
+    former = signal.signal(signal.SIGALRM, interrupt)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(body={}, delay=0.3), Reply(pieces=[b" "] * 10, pause=0.03)], ids=["waiting", "reading"]
+)
+@pytest.mark.usefixtures("limited")
+def test_interruption_does_not_lead_to_the_token(polar: ScriptedServer, client: PolarClient, reply: Reply) -> None:
+    def answer(_: object) -> Reply:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return reply
+
+    polar.answer(answer)
+    with pytest.raises(TimeLimitError) as caught:
+        client.customers.get(ID)
+    assert TOKEN not in expose(caught.value)
 
 
 def test_export_that_breaks_off_does_not_lead_to_the_token(polar: ScriptedServer, client: PolarClient) -> None:
     polar.answer(Reply(body=b"ID\r\n1\r\n", length=99))
     with pytest.raises(PolarSyncError) as caught:
         list(client.customers.export())
-    assert TOKEN not in collect(caught.value)
+    assert TOKEN not in expose(caught.value)
 
 
 def test_clients_show_their_server_and_not_their_token(polar: ScriptedServer, client: PolarClient) -> None:
@@ -109,8 +122,23 @@ def test_token_that_cannot_be_one_is_refused_without_showing_it(
 ) -> None:
     with pytest.raises(ConfigurationError, match="token") as caught:
         kind(token)
-    assert not token or repr(token)[1:-1] not in str(caught.value)
+    assert not token or repr(token)[1:-1] not in expose(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("options", [{"server": "nowhere"}, {"max_attempts": 0}, {"version": ""}, {"read_timeout": -1}])
+@pytest.mark.parametrize("kind", [PolarClient, PortalClient])
+def test_other_wrong_arguments_do_not_show_the_token(
+    kind: type[PolarClient | PortalClient], options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        kind(TOKEN, **options)
+    assert TOKEN not in expose(caught.value)
+
+
+def test_client_takes_a_masked_token(polar: ScriptedServer, make_client: MakeClient) -> None:
+    make_client(access_token=Token(TOKEN)).customers.get(ID)
+    assert polar.received[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize("token", [None, b"polar_oat_x", 5])
@@ -120,7 +148,7 @@ def test_token_that_is_no_text_is_refused(token: Any) -> None:
 
 
 def test_credential_shows_its_kind_only() -> None:
-    assert repr(Credential(TOKEN, kind="access token")) == "<Credential: access token>"
+    assert repr(Credential(Token(TOKEN), kind="access token")) == "<Credential: access token>"
 
 
 def test_netrc_does_not_replace_the_token(

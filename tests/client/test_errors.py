@@ -57,7 +57,7 @@ def test_status_and_body_decide_the_error(
     assert error.permanent is permanent
     assert (error.method, error.path, error.status) == ("GET", f"/v1/customers/{ID}/state", status)
     assert error.error == (body.get("error") if isinstance(body, dict) else None)
-    assert error.as_of is not None
+    assert error.interval is not None
     assert f"/v1/customers/{ID}/state" in str(error)
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -150,6 +150,39 @@ def test_unreadable_answer_names_its_type_but_not_its_text(polar: ScriptedServer
     with pytest.raises(exceptions.UnreadableAnswerError, match="text/html") as caught:
         client.customers.get(ID)
     assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, rb'{"error": "a\u0000b\ud800c", "detail": "a\u0000b\ud800c"}'),
+        (401, rb'{"error": "a\u0000b\ud800c"}'),
+        (403, rb'{"error_description": "a\u0000b\ud800c"}'),
+        (422, rb'{"detail": [{"loc": ["a\u0000b\ud800c"], "msg": "a\u0000b\ud800c", "in\u0000put": ["\udfff"]}]}'),
+    ],
+)
+def test_error_holds_nothing_that_a_database_refuses(
+    polar: ScriptedServer, client: PolarClient, status: int, body: bytes
+) -> None:
+    polar.answer(Reply(status=status, body=body))
+    with pytest.raises(PolarError) as caught:
+        client.customers.get(ID)
+    shown = f"{caught.value}{caught.value.error}{json.dumps(vars(caught.value), default=str, ensure_ascii=False)}"
+    assert "\x00" not in shown
+    assert "\ufffd" in shown
+    shown.encode()
+
+
+@pytest.mark.parametrize("status", [301, 400, 403, 404, 422])
+def test_error_repeats_only_the_beginning_of_a_long_text(
+    polar: ScriptedServer, client: PolarClient, status: int
+) -> None:
+    long = "long " * 5000
+    body = {"error": long, "detail": long if status == 400 else [{"loc": ["body"], "msg": long}] * 9}
+    polar.answer(Reply(status=status, body=body, headers={"Location": long, "WWW-Authenticate": f'scope="{long}"'}))
+    with pytest.raises(PolarError) as caught:
+        client.customers.get(ID)
+    assert len(str(caught.value)) + len(str(caught.value.error)) < 1500
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 422, 429, 500])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.client.jsontext import parse_json
+from polar_sync.payloads.values import UnreadableNumber
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,6 +37,18 @@ def test_hostile_but_legal_text_is_read(text: bytes, value: Any) -> None:
     assert parse_json(text) == value
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e999", "-1e999"])
+def test_number_that_python_cannot_hold_costs_nothing_beside_it(number: str) -> None:
+    assert parse_json(f'{{"a": [1, {number}, 2.5, "x"], "b": 12}}'.encode()) == {
+        "a": [1, UnreadableNumber(number), 2.5, "x"],
+        "b": 12,
+    }
+
+
+def test_unreadable_number_is_named_without_all_its_digits() -> None:
+    assert repr(UnreadableNumber("9" * 5000)) == f"the number {'9' * 20}… of 5000 characters, which is too large"
+
+
 def test_negative_zero_keeps_its_sign() -> None:
     assert str(parse_json(b"-0.0")) == "-0.0"
 
@@ -51,8 +64,6 @@ def test_negative_zero_keeps_its_sign() -> None:
         (b'"caf\xe9"', "no valid UTF-8"),
         (b'{"a": NaN}', "NaN"),
         (b"[-Infinity]", "Infinity"),
-        (b"1e999", "too large"),
-        (b"9" * 5000, "4300"),
         (b"[" * 100_000, "nested"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested"),
     ],

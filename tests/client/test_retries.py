@@ -67,8 +67,8 @@ def test_read_gives_up_after_max_attempts(polar: ScriptedServer, make_client: Ma
 
 
 def test_read_that_times_out_is_tried_again(polar: ScriptedServer, make_client: MakeClient) -> None:
-    polar.answer(Reply(body={}, delay=0.15), OK)
-    assert make_client(read_timeout=0.05).customers.get(ID) == {"id": ID}
+    polar.answer(Reply(body={}, delay=1), OK)
+    assert make_client(read_timeout=0.5).customers.get(ID) == {"id": ID}
     assert len(polar.received) == 2
 
 
@@ -79,11 +79,9 @@ def test_read_timeout_says_how_long_it_waited(polar: ScriptedServer, make_client
 
 
 def test_body_that_trickles_in_for_ever_is_given_up(polar: ScriptedServer, make_client: MakeClient) -> None:
-    polar.answer(Reply(pieces=[b" "] * 50, pause=0.01))
-    started = time.monotonic()
+    polar.answer(Reply(pieces=[b" "] * 1000, pause=0.01))
     with pytest.raises(NetworkError, match="did not come to an end"):
-        make_client(read_timeout=0.03, max_attempts=1).customers.get(ID)
-    assert time.monotonic() - started < 0.3
+        make_client(read_timeout=0.3, max_attempts=1).customers.get(ID)
 
 
 def test_server_that_is_not_there_is_a_network_error_with_the_reason(make_client: MakeClient) -> None:
@@ -92,7 +90,7 @@ def test_server_that_is_not_there_is_a_network_error_with_the_reason(make_client
         client.customers.get(ID)
     assert client.usage.requests == 2
     assert caught.value.status is None
-    assert caught.value.as_of is None
+    assert caught.value.interval is None
 
 
 @pytest.mark.parametrize("ask", WRITES)
@@ -165,21 +163,22 @@ def test_rate_limit_without_retry_after_is_waited_for_a_second(
     assert caught.value.retry_in == 1.0
 
 
+@pytest.mark.parametrize("seconds", [60, 3600])
 @pytest.mark.parametrize("ask", [*READS, *WRITES])
 def test_rate_limit_longer_than_the_caller_waits_is_raised_at_once_and_pauses_everybody(
-    polar: ScriptedServer, make_client: MakeClient, organization: str, ask: Ask
+    polar: ScriptedServer, make_client: MakeClient, organization: str, ask: Ask, seconds: int
 ) -> None:
-    polar.answer(Reply(status=429, headers={"Retry-After": "60"}))
+    polar.answer(Reply(status=429, headers={"Retry-After": str(seconds)}))
 
     def make_budget() -> RequestBudget:
         return RequestBudget(organization=organization, requests_per_minute=10, max_wait=1)
 
-    with pytest.raises(RateLimitError, match="60 s") as caught:
+    with pytest.raises(RateLimitError, match=f"{seconds} s") as caught:
         ask(make_client(budget=make_budget()))
-    assert caught.value.retry_in == pytest.approx(60, abs=1)
+    assert caught.value.retry_in == pytest.approx(seconds, abs=5)
     with pytest.raises(BudgetWaitError) as refused:
         make_client(budget=make_budget()).customers.get(ID)
-    assert refused.value.retry_in == pytest.approx(60, abs=1)
+    assert refused.value.retry_in == pytest.approx(seconds, abs=5)
     assert len(polar.received) == 1
 
 
@@ -206,7 +205,7 @@ def test_another_callers_pause_turns_a_rate_limit_into_its_own_error(
     polar.answer(refuse)
     with pytest.raises(RateLimitError) as caught:
         make_client(budget=budget).customers.get(ID)
-    assert caught.value.retry_in == pytest.approx(30, abs=1)
+    assert caught.value.retry_in == pytest.approx(30, abs=5)
     assert caught.value.path == f"/v1/customers/{ID}"
 
 
@@ -240,12 +239,14 @@ NOW = datetime(2026, 11, 20, 23, tzinfo=UTC)
         ("60", 60),
         ("0", 0),
         ("-5", 0),
-        ("301", 300),
-        ("1e400", 300),
-        ("9" * 400, 300),
+        ("3600", 3600),
+        ("86401", 86_400),
+        ("1e400", 86_400),
+        ("9" * 400, 86_400),
         (format_datetime(NOW + timedelta(seconds=42), usegmt=True), 42),
         (format_datetime(NOW - timedelta(seconds=42), usegmt=True), 0),
-        (format_datetime(NOW + timedelta(days=42), usegmt=True), 300),
+        (format_datetime(NOW + timedelta(hours=1), usegmt=True), 3600),
+        (format_datetime(NOW + timedelta(days=42), usegmt=True), 86_400),
     ],
 )
 def test_retry_after_is_read_in_seconds_and_as_a_date_and_capped(text: str | None, seconds: float | None) -> None:
@@ -255,7 +256,7 @@ def test_retry_after_is_read_in_seconds_and_as_a_date_and_capped(text: str | Non
 @given(text=st.text())
 def test_any_retry_after_is_bounded(text: str) -> None:
     found = retries.parse_retry_after(text, now=NOW)
-    assert found is None or 0 <= found <= 300
+    assert found is None or 0 <= found <= 86_400
 
 
 def test_retry_after_as_a_date_counts_from_the_servers_own_clock(

@@ -103,7 +103,8 @@ def test_client_is_closed_at_the_end_of_its_block(polar: ScriptedServer, make_cl
         client.customers.get(ID)
 
 
-def close_while_asking(client: PolarClient, polar: ScriptedServer) -> tuple[BaseException | None, float]:
+def close_while_asking(client: PolarClient, polar: ScriptedServer) -> BaseException | None:
+    """What the question ends with; None where it does not end."""
     found: list[BaseException] = []
 
     def ask() -> None:
@@ -114,14 +115,13 @@ def close_while_asking(client: PolarClient, polar: ScriptedServer) -> tuple[Base
 
     thread = threading.Thread(target=ask)
     thread.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not polar.received and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(0.05)
-    started = time.monotonic()
     client.close()
-    thread.join(timeout=5)
-    return (found[0] if found else None), time.monotonic() - started
+    thread.join(timeout=20)
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,7 @@ def test_closing_wakes_who_waits_to_ask_again(
 ) -> None:
     monkeypatch.setattr(retries, "FIRST_DELAY", 30.0)
     polar.answer(reply)
-    error, seconds = close_while_asking(client, polar)
-    assert isinstance(error, ClientClosedError)
-    assert seconds < 2
+    assert isinstance(close_while_asking(client, polar), ClientClosedError)
     assert len(polar.received) == 1
 
 

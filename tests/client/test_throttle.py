@@ -55,6 +55,16 @@ def test_budget_lets_its_number_through_and_then_waits_for_the_minute_to_pass(cl
     assert WINDOW <= waited <= WINDOW + 2 * LONGEST_JITTER
 
 
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_system_clock_that_is_set_changes_no_wait(
+    clock: Clock, organization: str, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    budget = make_budget(organization, 1)
+    budget.acquire(closed=clock)
+    monkeypatch.setattr(time, "time", lambda: clock.now + step)
+    assert WINDOW <= budget.acquire(closed=clock) <= WINDOW + 2 * LONGEST_JITTER
+
+
 @given(
     amount=st.integers(1, 6),
     steps=st.lists(st.floats(0, 40, allow_nan=False), min_size=1, max_size=40),

@@ -12,17 +12,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
-import redis
 from celery import Celery
 from psycopg import sql
 
-from tests.integration.services import PROJECT, go_without
+from tests.postgresql import name_database
+from tests.services import PROJECT, miss
 
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
-REDIS = "redis://127.0.0.1:6379"
 PATIENCE = 120.0
 
 
@@ -31,39 +29,20 @@ def make_database() -> Iterator[str]:
     """A new, empty PostgreSQL database; gives its URL."""
     given = os.environ.get("DATABASE_URL", "")
     admin = given if given.startswith("postgres") else POSTGRES
-    admin = admin.rpartition("/")[0] + "/postgres"
+    server = admin.rpartition("/")[0]
     try:
-        connection = psycopg.connect(admin.replace("postgres://", "postgresql://"), autocommit=True, connect_timeout=3)
+        connection = psycopg.connect(
+            f"{server}/postgres".replace("postgres://", "postgresql://"), autocommit=True, connect_timeout=3
+        )
     except psycopg.OperationalError:
-        go_without("PostgreSQL")
-    name = f"polar_sync_workers_{os.getpid()}_{uuid4().hex[:6]}"
+        miss("PostgreSQL does not answer")
+    name = name_database("polar_sync_workers")
     with connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield admin.rpartition("/")[0] + f"/{name}"
+            yield f"{server}/{name}"
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@contextmanager
-def borrow_redis() -> Iterator[str]:
-    """A Redis database that nobody else uses; gives its URL. It is empty again afterwards."""
-    for number in range(1, 16):
-        url = f"{REDIS}/{number}"
-        client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
-        try:
-            is_ours = client.dbsize() == 0 and client.set("polar_sync_tests", os.getpid(), nx=True, ex=600)
-        except redis.RedisError:
-            go_without("Redis")
-        if is_ours:
-            try:
-                yield url
-            finally:
-                client.flushdb()
-                client.close()
-            return
-        client.close()
-    go_without("a free Redis database")
 
 
 @dataclass
@@ -135,7 +114,8 @@ class Fleet:
         return done.stdout
 
     def send(self, name: str, *arguments: Any) -> None:
-        with Celery(broker=self.environment["CELERY_BROKER_URL"]) as app:
+        # Not current: the tests after this one rely on the application of the project.
+        with Celery(broker=self.environment["CELERY_BROKER_URL"], set_as_current=False) as app:
             app.send_task(name, arguments, expires=60)
 
 

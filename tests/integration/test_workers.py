@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ import psycopg
 import pytest
 
 from polar_sync.testing import FakePolar
-from tests.integration.fleet import PATIENCE, Fleet, borrow_redis, make_database, serve_limited
+from tests.integration.fleet import PATIENCE, Fleet, make_database, serve_limited
+from tests.services import borrow_redis, build_environment
 from tests.sync.socketless import normalize, read_polar
 
 CUSTOMERS = 2_000
@@ -35,14 +35,13 @@ def site(tmp_path: Path) -> Iterator[tuple[Fleet, Any, psycopg.Connection[Any]]]
         serve_limited("--customers", str(CUSTOMERS), "--seed", "1", *limits) as (server, stop),
         psycopg.connect(database.replace("postgres://", "postgresql://"), autocommit=True) as connection,
     ):
-        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-        environment = kept | {
-            "DATABASE_URL": database,
-            "CELERY_BROKER_URL": broker,
-            "POLAR_ACCESS_TOKEN": server["access_token"],
-            "POLAR_SERVER": server["url"],
-            "POLAR_REQUESTS_PER_MINUTE": str(REQUESTS_PER_MINUTE),
-        }
+        environment = build_environment(
+            DATABASE_URL=database,
+            CELERY_BROKER_URL=broker,
+            POLAR_ACCESS_TOKEN=server["access_token"],
+            POLAR_SERVER=server["url"],
+            POLAR_REQUESTS_PER_MINUTE=REQUESTS_PER_MINUTE,
+        )
         fleet = Fleet(tmp_path, environment)
         fleet.manage("migrate", "--verbosity", "0")
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from polar_sync.testing import FakePolarServer
+from tests.services import PROJECT, build_environment
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0
 
 
@@ -28,15 +27,14 @@ class Site:
     database: Path
 
     def build_environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-        return kept | {
-            "DJANGO_SETTINGS_MODULE": "tests.management.site_settings",
-            "DATABASE_URL": f"sqlite:///{self.database}",
-            "POLAR_ACCESS_TOKEN": self.server.polar.access_token,
-            "POLAR_SERVER": self.server.url,
-            "POLAR_REQUESTS_PER_MINUTE": "1000000",
-            "COLUMNS": "100",
-        }
+        return build_environment(
+            DJANGO_SETTINGS_MODULE="tests.management.site_settings",
+            DATABASE_URL=f"sqlite:///{self.database}",
+            POLAR_ACCESS_TOKEN=self.server.polar.access_token,
+            POLAR_SERVER=self.server.url,
+            POLAR_REQUESTS_PER_MINUTE=1_000_000,
+            COLUMNS=100,
+        )
 
     def build_command(self, *arguments: str) -> list[str]:
         return [sys.executable, "manage.py", *arguments]

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
-from tests.management.commands import PATIENCE, PROJECT, Site, wait_until
+from tests.management.commands import PATIENCE, Site, wait_until
+from tests.services import PROJECT
 
 CUSTOMERS = 130
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 from pytest_django import Settings
 
 from polar_sync import sync, tasks
@@ -196,6 +197,77 @@ def test_refused_organization_does_not_keep_the_others_from_their_run(polar: Fak
     ended = run_command("--json")
     assert ended.code == 3
     assert [json.loads(line)["status"] for line in ended.output.splitlines()] == ["refused", "succeeded"]
+
+
+def break_database(error: Exception) -> Any:
+    """The first write of a customer fails; what comes after it does not."""
+    broken: list[str] = []
+
+    def break_once(execute: Any, sql: str, *args: Any) -> Any:
+        if not broken and sql.startswith("INSERT") and "polar_sync_customer" in sql:
+            broken.append(sql)
+            raise error
+        return execute(sql, *args)
+
+    return connection.execute_wrapper(break_once)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), OperationalError("the server closed the connection")])
+def test_what_nobody_expected_costs_the_others_nothing(error: Exception, polar: FakePolar, settings: Settings) -> None:
+    polar.generate_customers(3)
+    add_organization(polar, settings, customers=4)
+    with break_database(error):
+        ended = run_command("--json")
+    assert ended.code == 1
+    first, second = [json.loads(line) for line in ended.output.splitlines()]
+    assert list(first) == KEYS
+    assert (first["organization"], first["status"], first["reason"]) == ("default", "failed", "error")
+    assert first["detail"].startswith(f"{type(error).__name__}: {error}")
+    assert (second["organization"], second["status"], second["listed"]) == ("other", "succeeded", 4)
+    ended = run_command("--json", "--organization", "default")
+    assert (ended.line["run"], ended.line["status"], ended.line["created"]) == (first["run"], "succeeded", 3)
+
+
+def test_what_nobody_expected_is_told_without_json_too(polar: FakePolar) -> None:
+    polar.generate_customers(3)
+    with break_database(RuntimeError("boom")):
+        ended = run_command()
+    assert (ended.code, ended.output) == (1, "")
+    assert "default: RuntimeError: boom" in ended.errors
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no connection that could be lost")
+def test_lost_database_connection_costs_the_others_nothing(polar: FakePolar, settings: Settings) -> None:
+    def lose() -> None:
+        try:
+            with connection.cursor() as cursor:  # of the server's own thread
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+        finally:
+            connection.close()
+
+    polar.generate_customers(3)
+    add_organization(polar, settings, customers=4)
+    polar.before("customers:get_state", lose)
+    ended = run_command("--json")
+    assert ended.code == 1
+    first, second = [json.loads(line) for line in ended.output.splitlines()]
+    assert (first["organization"], first["status"], first["reason"]) == ("default", "failed", "error")
+    assert (second["organization"], second["status"], second["listed"]) == ("other", "succeeded", 4)
+    ended = run_command("--json", "--organization", "default")
+    assert (ended.line["run"], ended.line["status"], ended.line["created"]) == (first["run"], "succeeded", 3)
+
+
+def test_mistake_of_one_organization_has_its_line_beside_the_others(polar: FakePolar, settings: Settings) -> None:
+    polar.generate_customers(3)
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "THROTTLE_STORAGE": "memcached://127.0.0.1:1"}
+    ended = run_command("--json")
+    assert ended.code == 2
+    assert list(ended.line) == KEYS
+    assert (ended.line["status"], ended.line["reason"]) == ("failed", "configuration")
 
 
 def test_mass_deletion_needs_its_word(polar: FakePolar) -> None:

@@ -20,6 +20,7 @@ from tests.factories import (
     make_id,
     make_uuid,
     normalize_state,
+    read_at,
 )
 
 
@@ -32,7 +33,7 @@ def count_queries(work: Any) -> int:
 def test_external_id_is_matched_exactly(organization: Organization) -> None:
     ids = ["usr_1337", "USR_1337", "usr_13370", "usr%", " usr_1337", None]
     customers = [build_customer(number, external_id=one) for number, one in enumerate(ids)]
-    apply_customers(organization, *customers, as_of=at(0))
+    apply_customers(organization, *customers, interval=read_at(0))
     assert [row.pk for row in Customer.objects.with_external_id("usr_1337")] == [make_uuid(0)]
     assert [row.pk for row in Customer.objects.with_external_id("usr%")] == [make_uuid(3)]
     assert not Customer.objects.with_external_id("").exists()
@@ -40,7 +41,7 @@ def test_external_id_is_matched_exactly(organization: Organization) -> None:
 
 def test_external_id_may_be_the_key_of_a_row_of_your_own(organization: Organization) -> None:
     customers = [build_customer(number, external_id=one) for number, one in enumerate(["1337", make_id("user")])]
-    apply_customers(organization, *customers, as_of=at(0))
+    apply_customers(organization, *customers, interval=read_at(0))
     assert Customer.objects.with_external_id(1337).get().external_id == "1337"
     assert Customer.objects.with_external_id(make_uuid("user")).get().external_id == make_id("user")
 
@@ -55,7 +56,7 @@ def test_active_customer_is_found_once(organization: Organization) -> None:
         build_state("none"),
         build_state("past due", subscriptions=[build_subscription("p", status="past_due")]),
         build_state("trial", subscriptions=[build_subscription("t", status="trialing")]),
-        as_of=at(0),
+        interval=read_at(0),
     )
     assert sorted(row.pk for row in Customer.objects.active()) == sorted(map(make_uuid, ("many", "trial")))
     assert Customer.objects.active().count() == 2
@@ -63,15 +64,15 @@ def test_active_customer_is_found_once(organization: Organization) -> None:
 
 
 def test_subscription_that_ends_makes_its_customer_inactive(organization: Organization) -> None:
-    apply_states(organization, build_full_state("a"), as_of=at(0))
-    apply_states(organization, build_state("a"), as_of=at(1))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
+    apply_states(organization, build_state("a"), interval=read_at(1))
     assert not Customer.objects.active().exists()
     assert not Subscription.objects.present().exists()
 
 
 def test_deleted_customers_are_left_out_of_objects_only(organization: Organization) -> None:
-    apply_states(organization, build_full_state("a"), build_full_state("b"), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_states(organization, build_full_state("a"), build_full_state("b"), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     assert [row.pk for row in Customer.objects.all()] == [make_uuid("b")]
     assert Customer.all_objects.count() == organization.customers.count() == 2
     assert Customer._default_manager is Customer.all_objects
@@ -81,7 +82,7 @@ def test_deleted_customers_are_left_out_of_objects_only(organization: Organizati
 @pytest.mark.parametrize("number", [1, 10])
 def test_states_cost_five_queries_whatever_the_number_of_customers(organization: Organization, number: int) -> None:
     states = [build_full_state(one) for one in range(number)]
-    apply_states(organization, *states, as_of=at(0))
+    apply_states(organization, *states, interval=read_at(0))
     found: dict[Any, Any] = {}
 
     def work() -> None:
@@ -93,7 +94,7 @@ def test_states_cost_five_queries_whatever_the_number_of_customers(organization:
 
 
 def test_state_of_one_customer_costs_four_queries(organization: Organization) -> None:
-    apply_states(organization, build_full_state("a", children=5), as_of=at(0))
+    apply_states(organization, build_full_state("a", children=5), interval=read_at(0))
     row = Customer.objects.get()
     assert count_queries(row.state) == 4
     half = Customer.objects.prefetch_related(Prefetch("meters"), "benefit_grants").get()
@@ -101,8 +102,8 @@ def test_state_of_one_customer_costs_four_queries(organization: Organization) ->
 
 
 def test_state_of_a_deleted_customer_has_its_time_and_no_children(organization: Organization) -> None:
-    apply_states(organization, build_full_state("a"), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     state = Customer.all_objects.get().state()
     assert state == {
         **build_full_state("a", children=0),
@@ -112,14 +113,14 @@ def test_state_of_a_deleted_customer_has_its_time_and_no_children(organization: 
 
 def test_time_of_deletion_that_polar_gave_is_given_back(organization: Organization) -> None:
     customer = build_customer("a", deleted_at="2025-06-01T00:00:00+02:00")
-    apply_customers(organization, customer, as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_customers(organization, customer, interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     assert Customer.all_objects.get().to_polar() == customer
 
 
 def test_fields_of_states_and_of_lists_stay_where_polar_shows_them(organization: Organization) -> None:
-    apply_states(organization, build_state("a", new_in_states=1, new=2), as_of=at(0))
-    apply_customers(organization, build_customer("a", new_in_lists=3, new=4), as_of=at(1))
+    apply_states(organization, build_state("a", new_in_states=1, new=2), interval=read_at(0))
+    apply_customers(organization, build_customer("a", new_in_lists=3, new=4), interval=read_at(1))
     row = Customer.objects.get()
     assert row.to_polar() == build_customer("a", new_in_lists=3, new=4)
     assert row.state() == build_state("a", new_in_states=1, new=2)
@@ -128,7 +129,7 @@ def test_fields_of_states_and_of_lists_stay_where_polar_shows_them(organization:
 def test_customer_is_named_by_what_it_has(organization: Organization) -> None:
     fields: dict[str, Any] = {"name": "Ada", "email": "ada@example.com", "external_id": "usr_1"}
     for minute, name in enumerate([*fields, None]):
-        apply_customers(organization, build_customer("a", **fields), as_of=at(minute))
+        apply_customers(organization, build_customer("a", **fields), interval=read_at(minute))
         assert str(Customer.objects.get()) == (fields[name] if name else str(make_uuid("a")))
         if name:
             fields[name] = None

@@ -8,7 +8,7 @@ from django.core.management import call_command
 
 from polar_sync.models import Organization
 from polar_sync.store import Outcome
-from tests.factories import apply_absences, apply_states, at, build_full_state, make_uuid
+from tests.factories import apply_absences, apply_states, build_full_state, make_uuid, read_at
 from tests.store.support import MIRROR, take_snapshot
 
 
@@ -31,8 +31,8 @@ def test_mirror_survives_being_dumped_and_loaded(organization: Organization, tmp
         "new": ["\x00"],
     }
     states = [build_full_state("a"), hostile, build_full_state("deleted")]
-    apply_states(organization, *states, as_of=at(0))
-    apply_absences(organization, "deleted", as_of=at(1))
+    apply_states(organization, *states, interval=read_at(0))
+    apply_absences(organization, "deleted", interval=read_at(1))
     before = truncate_times(take_snapshot(without=()))
     path = tmp_path / "dump.json"
     call_command("dumpdata", "polar_sync", output=str(path))
@@ -44,6 +44,6 @@ def test_mirror_survives_being_dumped_and_loaded(organization: Organization, tmp
 
     assert truncate_times(take_snapshot(without=())) == before
     organization = Organization.objects.get()
-    result = apply_states(organization, *states[:2], as_of=at(2))
+    result = apply_states(organization, *states[:2], interval=read_at(2))
     assert set(result.outcomes.values()) == {Outcome.UNCHANGED}
     assert result.outcomes.keys() == {make_uuid("a"), make_uuid("hostile")}

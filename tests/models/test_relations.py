@@ -21,6 +21,7 @@ from tests.factories import (
     build_state,
     create_organization,
     make_uuid,
+    read_at,
 )
 
 
@@ -48,7 +49,7 @@ def shop(transactional_db: None) -> Iterator[Any]:
 def bought(shop: Any) -> Organization:
     """Two subscriptions with a seat each, two grants with an invitation each, of one customer."""
     organization = create_organization()
-    apply_states(organization, build_full_state("a"), as_of=at(0))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
     for number in range(2):
         shop.Seat.objects.create(subscription_id=make_uuid(f"subscription a.{number}"), customer_id=make_uuid("a"))
         shop.Invitation.objects.create(grant_id=make_uuid(f"grant a.{number}"))
@@ -56,23 +57,23 @@ def bought(shop: Any) -> Organization:
 
 
 def test_rows_stay_while_their_objects_change_and_move(shop: Any, bought: Organization) -> None:
-    apply_states(bought, build_full_state("a", version=1), as_of=at(1))
+    apply_states(bought, build_full_state("a", version=1), interval=read_at(1))
     moved = build_full_state("a", version=2) | {"id": str(make_uuid("b"))}
-    apply_states(bought, moved, as_of=at(2))
+    apply_states(bought, moved, interval=read_at(2))
     assert {seat.subscription.customer_id for seat in shop.Seat.objects.all()} == {make_uuid("b")}
     assert shop.Invitation.objects.exclude(grant=None).count() == 2
 
 
 def test_rows_go_as_the_project_says_when_their_objects_end(shop: Any, bought: Organization) -> None:
-    apply_states(bought, build_full_state("a", children=1), as_of=at(1))
+    apply_states(bought, build_full_state("a", children=1), interval=read_at(1))
     assert [seat.subscription_id for seat in shop.Seat.objects.all()] == [make_uuid("subscription a.0")]
     assert set(shop.Invitation.objects.values_list("grant", flat=True)) == {make_uuid("grant a.0"), None}
 
 
 def test_row_of_a_deleted_customer_still_finds_it(shop: Any, bought: Organization) -> None:
-    apply_states(bought, build_state("b"), as_of=at(0))
-    apply_states(bought, build_full_state("a") | {"id": str(make_uuid("b"))}, as_of=at(1))
-    apply_absences(bought, "a", as_of=at(2))
+    apply_states(bought, build_state("b"), interval=read_at(0))
+    apply_states(bought, build_full_state("a") | {"id": str(make_uuid("b"))}, interval=read_at(1))
+    apply_absences(bought, "a", interval=read_at(2))
     assert {seat.customer.deleted_at for seat in shop.Seat.objects.all()} == {at(2)}
 
 
@@ -80,8 +81,8 @@ def test_protected_customer_is_not_pruned_and_its_project_is_told(
     shop: Any, bought: Organization, settings: Any
 ) -> None:
     settings.POLAR_SYNC = {"DELETED_CUSTOMERS": "delete", "DELETED_CUSTOMERS_AFTER_DAYS": 0}
-    apply_states(bought, build_full_state("a") | {"id": str(make_uuid("b"))}, as_of=at(1))
-    apply_absences(bought, "a", as_of=at(2))
+    apply_states(bought, build_full_state("a") | {"id": str(make_uuid("b"))}, interval=read_at(1))
+    apply_absences(bought, "a", interval=read_at(2))
     with pytest.raises(models.ProtectedError, match="Seat"):
         prune_customers()
     assert Customer.all_objects.count() == 2
@@ -93,10 +94,10 @@ def test_project_hears_of_the_deletion_of_what_it_listens_to(organization: Organ
     def listen(instance: Subscription, **arguments: Any) -> None:
         heard.append(instance.pk)
 
-    apply_states(organization, build_full_state("a"), as_of=at(0))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
     post_delete.connect(listen, sender=Subscription)
     try:
-        apply_states(organization, build_full_state("a", children=1), as_of=at(1))
+        apply_states(organization, build_full_state("a", children=1), interval=read_at(1))
     finally:
         post_delete.disconnect(listen, sender=Subscription)
     assert heard == [make_uuid("subscription a.1")]

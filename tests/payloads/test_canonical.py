@@ -9,6 +9,7 @@ from hypothesis import given
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import dump_canonical, is_equal, load_canonical
 from polar_sync.payloads.canonical import MAX_DEPTH
+from polar_sync.payloads.values import UnreadableNumber
 from tests.payloads.strategies import JSON_VALUES
 
 NO_TIMES: tuple[str, ...] = ()
@@ -36,9 +37,11 @@ def test_order_of_keys_does_not_matter() -> None:
     assert dump_canonical({"b": 1, "a": {"d": 2, "c": 3}}) == dump_canonical({"a": {"c": 3, "d": 2}, "b": 1})
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), [10**5000], nest(MAX_DEPTH + 1), nest(100_000)])
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), [10**5000], [UnreadableNumber("1e999")], nest(MAX_DEPTH + 1), nest(100_000)]
+)
 def test_what_cannot_be_kept_is_a_payload_error(value: Any) -> None:
-    with pytest.raises(PayloadError, match=r"JSON cannot say|nested too deeply"):
+    with pytest.raises(PayloadError, match=r"JSON cannot say|nested too deeply|too large"):
         dump_canonical({"value": value} if not isinstance(value, dict) else value)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.payloads import values
@@ -191,23 +191,3 @@ MOMENTS = st.builds(
     OFFSETS,
     st.sampled_from(SPELLINGS),
 )
-
-
-@example(objects=[{"created_at": "2026-02-28T23:00:00-14:00"}])
-@given(
-    objects=st.lists(
-        st.fixed_dictionaries({}, optional=dict.fromkeys(("created_at", "modified_at"), MOMENTS | JSON_VALUES)),
-        max_size=4,
-    )
-)
-def test_time_is_bound_by_the_newest_change_that_can_be_believed(objects: list[dict[str, Any]]) -> None:
-    """However Polar spells it: the texts are compared before they are read."""
-    times = [values.read_timestamp(each.get(name)) for each in objects for name in ("created_at", "modified_at")]
-    newest = max((time for time in times if time is not None), default=NOON)
-    expected = newest if NOON < newest <= NOON + timedelta(days=1) else NOON
-    assert values.bound_time(NOON, objects) == expected
-
-
-@pytest.mark.parametrize("as_of", [datetime.min.replace(tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
-def test_time_without_a_change_is_the_answers_own(as_of: datetime) -> None:
-    assert values.bound_time(as_of, []) == values.bound_time(as_of, [None, "text", {}]) == as_of

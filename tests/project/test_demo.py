@@ -127,7 +127,7 @@ def test_demo_ends_with_the_output_of_a_process_that_died(tmp_path: Path) -> Non
                 os.kill(pid, signal.SIGKILL)
         assert demo.wait(timeout=PATIENCE) == 1
     assert "The web server ended with status -9" in read_output(tmp_path)
-    assert "Starting development server" in read_output(tmp_path)
+    assert '"GET / HTTP/1.1" 200' in read_output(tmp_path)
     assert find_processes(tmp_path) == {}
 
 

@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 from polar_sync.models import Organization
 from polar_sync.store import apply, observe_customer, observe_state
 from polar_sync.testing import FakePolar
-from tests.factories import at, create_organization
+from tests.factories import create_organization, read_at
 
 Exchange = dict[str, Any]
 RECORDED_ORGANIZATION = "c358c206-cc44-40eb-8079-81a5c4f825ad"
@@ -94,6 +94,9 @@ def mirror(polar: FakePolar) -> Organization:
     ids = list(polar.customers)
     for start in range(0, len(ids), 100):
         batch = ids[start : start + 100]
-        found = [observe_customer(polar.get_customer(one), as_of=at(0)) for one in batch]
-        apply(found + [observe_state(polar.get_state(one), as_of=at(0)) for one in batch], organization=organization)
+        found = [observe_customer(polar.get_customer(one), interval=read_at(0)) for one in batch]
+        apply(
+            found + [observe_state(polar.get_state(one), interval=read_at(0)) for one in batch],
+            organization=organization,
+        )
     return organization

@@ -11,7 +11,6 @@ from django.test import Client
 from polar_sync.models import Organization
 from tests.factories import (
     apply_states,
-    at,
     build_grant,
     build_meter,
     build_state,
@@ -20,6 +19,7 @@ from tests.factories import (
     create_organization,
     make_id,
     make_uuid,
+    read_at,
 )
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,7 @@ def two_customers(organization: Organization) -> Organization:
             meters=[build_meter("1", balance=-1.5), build_meter("2", balance=10, meter_id=make_id("other"))],
         ),
         build_state("b", external_id="team/b", subscriptions=[build_subscription("3", current_period_end=None)]),
-        as_of=at(0),
+        interval=read_at(0),
     )
     return organization
 
@@ -162,5 +162,5 @@ def test_wrong_values_are_told_of(organization: Organization, api: Client, query
 def test_organizations_are_told_apart(two_customers: Organization, api: Client) -> None:
     other = create_organization("other", polar_id=make_uuid("other"))
     foreign = build_state("c", organization_id=str(other.polar_id), subscriptions=[build_subscription("4")])
-    apply_states(other, foreign, as_of=at(0))
+    apply_states(other, foreign, interval=read_at(0))
     assert found(api, f"subscriptions/?organization_id={other.polar_id}", "subscription") == ["4"]

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from polar_sync.models import Organization
 from polar_sync.rest import counts
-from tests.factories import apply_states, at, build_state
+from tests.factories import apply_states, build_state, read_at
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def long_list(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> Organization:
     monkeypatch.setattr(counts, "LONG", 3)
-    apply_states(organization, *(build_state(name) for name in "abc"), as_of=at(0))
+    apply_states(organization, *(build_state(name) for name in "abc"), interval=read_at(0))
     return organization
 
 
@@ -27,7 +27,7 @@ def read_total(api: Client, query: str = "") -> int:
 
 def test_count_of_a_long_list_is_kept(long_list: Organization, api: Client) -> None:
     assert read_total(api) == 3
-    apply_states(long_list, build_state("d"), as_of=at(0))
+    apply_states(long_list, build_state("d"), interval=read_at(0))
     assert read_total(api) == 3
     assert read_total(api, "email=d@example.com") == 1
     assert read_total(api, "metadata[plan]=pro") == 4
@@ -35,12 +35,12 @@ def test_count_of_a_long_list_is_kept(long_list: Organization, api: Client) -> N
 
 def test_count_of_a_short_list_is_not_kept(long_list: Organization, api: Client) -> None:
     assert read_total(api, "email=d@example.com") == 0
-    apply_states(long_list, build_state("d"), as_of=at(0))
+    apply_states(long_list, build_state("d"), interval=read_at(0))
     assert read_total(api, "email=d@example.com") == 1
 
 
 def test_counting_each_time_is_a_setting(long_list: Organization, api: Client, settings: Settings) -> None:
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_COUNT_SECONDS": 0}
     assert read_total(api) == 3
-    apply_states(long_list, build_state("d"), as_of=at(0))
+    apply_states(long_list, build_state("d"), interval=read_at(0))
     assert read_total(api) == 4

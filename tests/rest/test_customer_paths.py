@@ -20,6 +20,7 @@ from tests.factories import (
     create_organization,
     make_id,
     make_uuid,
+    read_at,
 )
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db
     "external_id", ["a", "org/team/9", "/", "a/", "a//b", "é ?#&%25", "state", "Ü" * 600, "a/state"]
 )
 def test_external_ids_of_any_kind_are_found(organization: Organization, api: Client, external_id: str) -> None:
-    apply_states(organization, build_full_state("x") | {"external_id": external_id}, as_of=at(0))
+    apply_states(organization, build_full_state("x") | {"external_id": external_id}, interval=read_at(0))
     path = f"/polar/v1/customers/external/{quote(external_id, safe='')}"
     assert api.get(path).json()["id"] == make_id("x")
     assert len(api.get(f"{path}/state").json()["active_subscriptions"]) == 2
@@ -37,20 +38,22 @@ def test_external_ids_of_any_kind_are_found(organization: Organization, api: Cli
 
 
 def test_external_id_is_case_sensitive(organization: Organization, api: Client) -> None:
-    apply_states(organization, build_state("x", external_id="Ada"), as_of=at(0))
+    apply_states(organization, build_state("x", external_id="Ada"), interval=read_at(0))
     assert api.get("/polar/v1/customers/external/ada").status_code == 404
 
 
 def test_state_of_one_goes_before_an_id_that_ends_like_it(organization: Organization, api: Client) -> None:
-    apply_states(organization, build_state("x", external_id="a"), build_state("y", external_id="a/state"), as_of=at(0))
+    apply_states(
+        organization, build_state("x", external_id="a"), build_state("y", external_id="a/state"), interval=read_at(0)
+    )
     assert api.get("/polar/v1/customers/external/a/state").json()["id"] == make_id("x")
     assert api.get("/polar/v1/customers/external/a/state/state").json()["id"] == make_id("y")
 
 
 def test_same_external_id_in_two_organizations_needs_the_organization(organization: Organization, api: Client) -> None:
     other = create_organization("other", polar_id=make_uuid("other"))
-    apply_states(organization, build_state("a", external_id="x"), as_of=at(0))
-    apply_states(other, build_state("b", external_id="x", organization_id=str(other.polar_id)), as_of=at(0))
+    apply_states(organization, build_state("a", external_id="x"), interval=read_at(0))
+    apply_states(other, build_state("b", external_id="x", organization_id=str(other.polar_id)), interval=read_at(0))
     refused = api.get("/polar/v1/customers/external/x/state")
     assert refused.status_code == 422
     assert refused.json()["detail"][0]["loc"] == ["query", "organization_id"]
@@ -62,14 +65,14 @@ def test_same_external_id_in_two_organizations_needs_the_organization(organizati
 
 def test_of_two_with_one_external_id_the_younger_is_meant(organization: Organization, api: Client) -> None:
     older = build_customer("a", external_id="x", created_at="2025-01-01T00:00:00Z")
-    apply_customers(organization, older, build_customer("b", external_id="x"), as_of=at(0))
-    Customer.objects.filter(pk=make_uuid("a")).update(created_at=at(-9e6))
+    apply_customers(organization, older, build_customer("b", external_id="x"), interval=read_at(0))
+    Customer.objects.filter(pk=make_uuid("a")).update(created_at=at(-9e4))
     assert api.get("/polar/v1/customers/external/x").json()["id"] == make_id("b")
 
 
 @pytest.mark.parametrize("path", ["", "/state"])
 def test_both_spellings_work(organization: Organization, api: Client, path: str) -> None:
-    apply_states(organization, build_state("x"), as_of=at(0))
+    apply_states(organization, build_state("x"), interval=read_at(0))
     for url in (f"/polar/v1/customers/{make_id('x')}{path}", f"/polar/v1/customers/external/usr_x{path}"):
         assert api.get(url).json() == api.get(f"{url}/").json()
     assert api.get("/polar/v1/customers").json() == api.get("/polar/v1/customers/").json()

@@ -11,7 +11,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Customer, CustomerObservation, Organization
-from tests.factories import apply_customers, apply_states, at, build_customer, build_full_state, build_state, make_id
+from polar_sync.store.observations import REPLICA_LAG, STATE_AGE
+from tests.factories import (
+    apply_customers,
+    apply_states,
+    at,
+    build_customer,
+    build_full_state,
+    build_state,
+    make_id,
+    read_at,
+)
 
 pytestmark = pytest.mark.django_db
 LIST = "/polar/v1/customers/"
@@ -25,14 +35,14 @@ PATHS = [
 
 @pytest.fixture
 def full(organization: Organization) -> Organization:
-    apply_states(organization, build_full_state("a"), as_of=at(0))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
     return organization
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_answer_tells_its_age(full: Organization, api: Client, path: str) -> None:
     answer = api.get(path)
-    assert datetime.fromisoformat(answer["X-Polar-Observed-At"]) == at(0)
+    assert datetime.fromisoformat(answer["X-Polar-Observed-At"]) == at(0) - STATE_AGE
     changed = Customer.objects.get().synced_at
     assert changed is not None
     assert abs(parsedate_to_datetime(answer["Last-Modified"]) - changed) <= timedelta(seconds=1)
@@ -47,7 +57,7 @@ def test_copy_that_is_still_good_is_not_sent_again(full: Organization, api: Clie
     assert (again.status_code, again.content) == (304, b"")
     assert again["ETag"] == answer["ETag"]
     assert again["X-Polar-Observed-At"] == answer["X-Polar-Observed-At"]
-    apply_states(full, build_full_state("a", version=1), as_of=at(1))
+    apply_states(full, build_full_state("a", version=1), interval=read_at(1))
     fresh = api.get(path, headers={"If-None-Match": answer["ETag"]})
     assert fresh.status_code == 200
     assert fresh["ETag"] != answer["ETag"]
@@ -55,10 +65,10 @@ def test_copy_that_is_still_good_is_not_sent_again(full: Organization, api: Clie
 
 def test_confirmation_without_a_change_keeps_the_copy_good(full: Organization, api: Client) -> None:
     etag = api.get(f"{GET}/state")["ETag"]
-    apply_states(full, build_full_state("a"), as_of=at(5))
+    apply_states(full, build_full_state("a"), interval=read_at(5))
     again = api.get(f"{GET}/state", headers={"If-None-Match": etag})
     assert again.status_code == 304
-    assert datetime.fromisoformat(again["X-Polar-Observed-At"]) == at(5)
+    assert datetime.fromisoformat(again["X-Polar-Observed-At"]) == at(5) - STATE_AGE
 
 
 def test_children_are_not_read_for_a_304(full: Organization, api: Client) -> None:
@@ -73,18 +83,18 @@ def test_get_and_state_are_not_taken_for_each_other(full: Organization, api: Cli
 
 
 def test_state_is_as_old_as_its_oldest_part(full: Organization, api: Client) -> None:
-    apply_customers(full, build_customer("a", name="New"), as_of=at(9))
-    assert datetime.fromisoformat(api.get(GET)["X-Polar-Observed-At"]) == at(9)
-    assert datetime.fromisoformat(api.get(f"{GET}/state")["X-Polar-Observed-At"]) == at(0)
+    apply_customers(full, build_customer("a", name="New"), interval=read_at(9))
+    assert datetime.fromisoformat(api.get(GET)["X-Polar-Observed-At"]) == at(9) - REPLICA_LAG
+    assert datetime.fromisoformat(api.get(f"{GET}/state")["X-Polar-Observed-At"]) == at(0) - STATE_AGE
 
 
 def test_list_is_as_old_as_its_oldest_row(full: Organization, api: Client) -> None:
-    apply_states(full, build_state("b"), as_of=at(7))
-    assert datetime.fromisoformat(api.get(LIST)["X-Polar-Observed-At"]) == at(0)
+    apply_states(full, build_state("b"), interval=read_at(7))
+    assert datetime.fromisoformat(api.get(LIST)["X-Polar-Observed-At"]) == at(0) - STATE_AGE
 
 
 def test_list_changes_with_who_leaves_it(full: Organization, api: Client) -> None:
-    apply_states(full, build_state("b"), as_of=at(0))
+    apply_states(full, build_state("b"), interval=read_at(0))
     answer = api.get(LIST)
     Customer.objects.filter(external_id="usr_b").delete()
     by_date = api.get(LIST, headers={"If-Modified-Since": answer["Last-Modified"]})
@@ -117,7 +127,7 @@ def test_change_at_rest_is_recognized_by_date(full: Organization, api: Client) -
 def test_statements_do_not_grow_with_the_mirror(organization: Organization, api: Client, count: int) -> None:
     states = [build_full_state("a", children=5), *(build_state(number) for number in range(count - 1))]
     for start in range(0, count, 200):
-        apply_states(organization, *states[start : start + 200], as_of=at(0))
+        apply_states(organization, *states[start : start + 200], interval=read_at(0))
     assert CustomerObservation.objects.count() == count
     for path in (f"{LIST}?limit=100", f"{GET}/state", "/polar/v1/subscriptions/?limit=100"):
         with CaptureQueriesContext(connection) as queries:

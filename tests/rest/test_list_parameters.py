@@ -13,12 +13,12 @@ from tests.factories import (
     ORGANIZATION_ID,
     apply_absences,
     apply_states,
-    at,
     build_state,
     build_subscription,
     create_organization,
     make_id,
     make_uuid,
+    read_at,
 )
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +46,7 @@ def refusal(api: Client, query: str) -> list[dict[str, Any]]:
 
 
 def test_email_is_exact_but_for_case(organization: Organization, api: Client) -> None:
-    apply_states(organization, build_state("a", email="Ada%_@Example.com"), build_state("b"), as_of=at(0))
+    apply_states(organization, build_state("a", email="Ada%_@Example.com"), build_state("b"), interval=read_at(0))
     assert names(api, "email=ada%25_%40EXAMPLE.com") == ids("a")
     assert names(api, "email=ada") == names(api, "email=") == names(api, "email=%00") == []
 
@@ -57,7 +57,7 @@ def test_query_is_a_part_of_texts_or_the_beginning_of_the_external_id(organizati
         build_state("a", email="one@x.test", name="Grace Hopper", billing_name=None, external_id="usr_9"),
         build_state("b", email="two@x.test", name=None, billing_name="Hopper & Söhne", external_id="9_usr"),
         build_state("c", email="hopper@x.test", name="100%", external_id=None),
-        as_of=at(0),
+        interval=read_at(0),
     )
     assert names(api, "query=HOPPER") == ids("a", "b", "c")
     assert names(api, "query=usr") == ids("a")
@@ -73,7 +73,7 @@ def test_metadata_is_or_within_a_key_and_and_across_keys(organization: Organizat
         "c": {"plan": "pro", "n": "5", "vip": "true"},
         "d": {"plan": 1e22, "n": 50},
     }
-    apply_states(organization, *(build_state(name, metadata=one) for name, one in states.items()), as_of=at(0))
+    apply_states(organization, *(build_state(name, metadata=one) for name, one in states.items()), interval=read_at(0))
     assert names(api, "metadata[plan]=pro") == ids("a", "c")
     assert names(api, "metadata[plan]=pro&metadata[plan]=max") == ids("a", "b", "c")
     assert names(api, "metadata[plan]=pro&metadata[n]=5") == ids("a", "c")
@@ -95,7 +95,7 @@ def test_active_counts_past_due_where_it_is_known(organization: Organization, ap
         build_state("b", subscriptions=[build_subscription("b", status="trialing")]),
         build_state("c", subscriptions=[build_subscription("c")]),
         build_state("d"),
-        as_of=at(0),
+        interval=read_at(0),
     )
     Subscription.objects.filter(customer=make_uuid("c")).update(status="past_due", is_in_state=False)
     assert names(api, "active=true") == ids("a", "b", "c")
@@ -107,8 +107,8 @@ def test_active_counts_past_due_where_it_is_known(organization: Organization, ap
 
 def test_organizations_are_told_apart(organization: Organization, api: Client) -> None:
     other = create_organization("other", polar_id=make_uuid("other"))
-    apply_states(organization, build_state("a"), as_of=at(0))
-    apply_states(other, build_state("b", organization_id=str(other.polar_id)), as_of=at(0))
+    apply_states(organization, build_state("a"), interval=read_at(0))
+    apply_states(other, build_state("b", organization_id=str(other.polar_id)), interval=read_at(0))
     assert names(api, "") == ids("a", "b")
     assert names(api, f"organization_id={ORGANIZATION_ID}") == ids("a")
     assert names(api, f"organization_id={ORGANIZATION_ID}&organization_id={other.polar_id}") == ids("a", "b")
@@ -116,8 +116,8 @@ def test_organizations_are_told_apart(organization: Organization, api: Client) -
 
 
 def test_deleted_customers_are_never_listed(organization: Organization, api: Client) -> None:
-    apply_states(organization, build_state("a"), build_state("b"), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_states(organization, build_state("a"), build_state("b"), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     assert names(api, "") == ids("b")
     for suffix in ("", "/state"):
         answer = api.get(f"/polar/v1/customers/{make_id('a')}{suffix}")
@@ -147,7 +147,7 @@ def test_walk_over_all_pages_meets_everybody_once_in_order(
         )
         for number in range(30)
     ]
-    apply_states(organization, *states, as_of=at(0))
+    apply_states(organization, *states, interval=read_at(0))
     sign = "-" if is_descending else ""
     query = "&".join(f"sorting={sign}{one}" for one in sorting)
     walked: list[Any] = []
@@ -167,7 +167,9 @@ def test_walk_over_all_pages_meets_everybody_once_in_order(
 
 def test_several_sortings_apply_in_order(organization: Organization, api: Client) -> None:
     rows = [("a", "B", "1@x"), ("b", "B", "0@x"), ("c", "A", "2@x")]
-    apply_states(organization, *(build_state(key, name=name, email=email) for key, name, email in rows), as_of=at(0))
+    apply_states(
+        organization, *(build_state(key, name=name, email=email) for key, name, email in rows), interval=read_at(0)
+    )
     items = api.get(f"{URL}?sorting=-name&sorting=email").json()["items"]
     assert [item["id"] for item in items] == [make_id(name) for name in ("b", "a", "c")]
 
@@ -176,13 +178,13 @@ def test_several_sortings_apply_in_order(organization: Organization, api: Client
 def test_ties_go_by_id_in_the_direction_of_the_last_criterion(
     organization: Organization, api: Client, last: str
 ) -> None:
-    apply_states(organization, *(build_state(number, name="Same") for number in range(9)), as_of=at(0))
+    apply_states(organization, *(build_state(number, name="Same") for number in range(9)), interval=read_at(0))
     items = api.get(f"{URL}?sorting=name&sorting={last}").json()["items"]
     assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=last.startswith("-"))
 
 
 def test_limit_over_100_is_100_and_a_page_beyond_is_empty(organization: Organization, api: Client) -> None:
-    apply_states(organization, *(build_state(number) for number in range(120)), as_of=at(0))
+    apply_states(organization, *(build_state(number) for number in range(120)), interval=read_at(0))
     assert len(api.get(f"{URL}?limit=1000").json()["items"]) == 100
     assert len(api.get(URL).json()["items"]) == 10
     beyond = api.get(f"{URL}?limit=100&page=3").json()
@@ -222,7 +224,7 @@ def test_made_up_cursor_is_refused(organization: Organization, api: Client, curs
 
 
 def test_cursor_goes_with_one_sorting_and_no_page(organization: Organization, api: Client) -> None:
-    apply_states(organization, *(build_state(number) for number in range(3)), as_of=at(0))
+    apply_states(organization, *(build_state(number) for number in range(3)), interval=read_at(0))
     cursor = api.get(f"{URL}?limit=1&cursor=&sorting=name").json()["pagination"]["next_cursor"]
     assert refusal(api, f"cursor={cursor}&sorting=email")
     assert refusal(api, f"cursor={cursor}&sorting=name&page=2")
@@ -231,7 +233,7 @@ def test_cursor_goes_with_one_sorting_and_no_page(organization: Organization, ap
 
 def test_what_no_url_and_no_database_can_hold_comes_back_whole(organization: Organization, api: Client) -> None:
     hostile = build_state("a", name="a\x00b\ud800", metadata={"\x00": 1e308, "big": 2**80}, unknown={"deep": [None]})
-    apply_states(organization, hostile, as_of=at(0))
+    apply_states(organization, hostile, interval=read_at(0))
     assert Customer.objects.count() == 1
     answer = api.get(f"/polar/v1/customers/{make_id('a')}/state").json()
     assert answer["name"] == "a\x00b\ud800"

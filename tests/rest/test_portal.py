@@ -11,7 +11,15 @@ from pytest_django import Settings
 
 from polar_sync.models import Organization
 from polar_sync.testing import FakePolarServer
-from tests.factories import apply_absences, apply_states, at, build_state, create_organization, make_id, make_uuid
+from tests.factories import (
+    apply_absences,
+    apply_states,
+    build_state,
+    create_organization,
+    make_id,
+    make_uuid,
+    read_at,
+)
 
 pytestmark = pytest.mark.django_db
 ME = "/polar/v1/customer-portal/customers/me"
@@ -38,7 +46,7 @@ def test_user_sees_the_customer_whose_external_id_is_theirs(
     organization: Organization, browser: Client, user: Any
 ) -> None:
     apply_states(
-        organization, build_state("a", external_id=str(user.pk), internal="note"), build_state("b"), as_of=at(0)
+        organization, build_state("a", external_id=str(user.pk), internal="note"), build_state("b"), interval=read_at(0)
     )
     answer = browser.get(ME)
     assert answer.status_code == 200
@@ -50,19 +58,22 @@ def test_user_sees_the_customer_whose_external_id_is_theirs(
 
 
 def test_email_is_never_a_link(organization: Organization, browser: Client, user: Any) -> None:
-    apply_states(organization, build_state("a", external_id=None, email=user.email), as_of=at(0))
+    apply_states(organization, build_state("a", external_id=None, email=user.email), interval=read_at(0))
     assert browser.get(ME).status_code == 404
 
 
 def test_deleted_customer_is_not_shown(organization: Organization, browser: Client, user: Any) -> None:
-    apply_states(organization, build_state("a", external_id=str(user.pk)), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_states(organization, build_state("a", external_id=str(user.pk)), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     assert browser.get(ME).status_code == 404
 
 
 def test_project_may_link_otherwise(organization: Organization, browser: Client, user: Any, settings: Settings) -> None:
     apply_states(
-        organization, build_state("a", external_id=str(user.pk)), build_state("b", external_id="ada"), as_of=at(0)
+        organization,
+        build_state("a", external_id=str(user.pk)),
+        build_state("b", external_id="ada"),
+        interval=read_at(0),
     )
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "CUSTOMER_RESOLVER": "tests.rest.resolvers.find_by_username"}
     assert browser.get(ME).json()["id"] == make_id("b")
@@ -73,14 +84,14 @@ def test_project_may_link_otherwise(organization: Organization, browser: Client,
 def test_customer_of_two_organizations_says_which(organization: Organization, browser: Client, user: Any) -> None:
     other = create_organization("other", polar_id=make_uuid("other"))
     own: dict[str, Any] = {"external_id": str(user.pk)}
-    apply_states(organization, build_state("a", **own), as_of=at(0))
-    apply_states(other, build_state("b", organization_id=str(other.polar_id), **own), as_of=at(0))
+    apply_states(organization, build_state("a", **own), interval=read_at(0))
+    apply_states(other, build_state("b", organization_id=str(other.polar_id), **own), interval=read_at(0))
     assert browser.get(ME).status_code == 422
     assert browser.get(f"{ME}?organization_id={other.polar_id}").json()["id"] == make_id("b")
 
 
 def test_user_sees_nothing_else(organization: Organization, browser: Client, user: Any) -> None:
-    apply_states(organization, build_state("a", external_id=str(user.pk)), as_of=at(0))
+    apply_states(organization, build_state("a", external_id=str(user.pk)), interval=read_at(0))
     for path in ("/polar/v1/customers/", f"/polar/v1/customers/{make_id('a')}/state", "/polar/v1/subscriptions/"):
         assert browser.get(path).status_code == 403
 

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from polar_sync.models import Organization
 from polar_sync.store import apply, observe_customer, observe_state
 from polar_sync.testing import FakePolarServer
-from tests.factories import at, create_organization
+from tests.factories import at, create_organization, read_at
 from tests.rest.conftest import RECORDED_ORGANIZATION, Exchange, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -66,9 +66,9 @@ def situation(exchanges: dict[str, Exchange]) -> Organization:
         for item in bodies:
             if item.get("organization_id") == RECORDED_ORGANIZATION and "external_id" in item:
                 observe = observe_state if "active_subscriptions" in item else observe_customer
-                observed.append(observe(item, as_of=at(minute)))
+                observed.append(observe(item, interval=read_at(minute)))
     slashed = {**exchanges["customer_state"]["body"], "id": "00000000-0000-4000-8000-000000000987"}
-    observed.append(observe_state({**slashed, "external_id": SLASHED}, as_of=at(0)))
+    observed.append(observe_state({**slashed, "external_id": SLASHED}, interval=read_at(0)))
     apply(observed, organization=organization)
     return organization
 

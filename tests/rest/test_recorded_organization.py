@@ -51,7 +51,10 @@ def test_get_and_state_answer_what_polar_answered(traffic: list[Exchange], mirro
 def test_external_ids_lead_to_the_same_answers(traffic: list[Exchange], mirrored: FakePolar, api: Client) -> None:
     states = [exchange["body"] for exchange in traffic if exchange["path"].endswith("/state")]
     known = [state for state in states if state["external_id"] is not None]
-    assert any("/" in state["external_id"] for state in known)
+    # All that have to be quoted, and some of the others, whose answers the test above has compared by id.
+    quoted = [state for state in known if quote(state["external_id"], safe="") != state["external_id"]]
+    assert any("/" in state["external_id"] for state in quoted)
+    known = [*quoted, *known[::10]]
     for state in known:
         path = f"/polar/v1/customers/external/{quote(state['external_id'], safe='')}"
         customer = {key: value for key, value in state.items() if not key.startswith(("active_", "granted_"))}

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 import schemathesis
 from django.core.cache import cache
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from pytest_django import Settings
@@ -22,8 +23,7 @@ from schemathesis.generation import GenerationMode
 
 from polar_sync.models import Organization, SyncRun
 from polar_sync.testing import FakePolarServer
-from project.wsgi import application
-from tests.factories import apply_states, at, build_full_state, make_id
+from tests.factories import apply_states, build_full_state, make_id, read_at
 
 pytestmark = pytest.mark.any_database
 
@@ -63,7 +63,7 @@ def test_nothing_ends_in_a_500(
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "WRITE_THROUGH": True}
     settings.ALLOWED_HOSTS = ["*"]
     run = prepare(polar_server)
-    schema = schemathesis.openapi.from_wsgi("/polar/openapi.json", application)
+    schema = schemathesis.openapi.from_wsgi("/polar/openapi.json", WSGIHandler())
     known = {"id": KNOWN_IDS.get(path.split("/")[2], run), "external_id": "usr_a"}
     headers = {"Authorization": f"Bearer {make_token(is_superuser=True)}"}
 
@@ -93,5 +93,5 @@ def prepare(server: FakePolarServer) -> int:
     )
     state = build_full_state("a") | {"organization_id": server.polar.organization_id}
     server.polar.put_state(state)
-    apply_states(organization, state, as_of=at(0))
+    apply_states(organization, state, interval=read_at(0))
     return SyncRun.objects.create(organization=organization, status="failed").pk

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polar_sync.states import StateFields
 from polar_sync.states import fields as known
 from polar_sync.states.assembly import Parts, assemble, shrink
+from polar_sync.states.fields import StateFields
 
 KINDS = ("subscriptions", "grants", "meters")
 NAMES = st.sampled_from(["id", "status", "product", "benefit", "benefit_type", "meters", "added", "price_id"])
@@ -19,15 +19,14 @@ METERS = st.lists(st.dictionaries(NAMES, st.integers() | st.none()) | st.none(),
 ITEMS = st.dictionaries(
     NAMES, st.integers() | st.none() | st.fixed_dictionaries({"type": st.text(max_size=3)}), max_size=8
 ).flatmap(lambda item: st.builds(lambda meters: {**item, "meters": meters} if "meters" in item else item, METERS))
-LEARNED = st.dictionaries(
-    st.sampled_from([known.SUBSCRIPTION, known.SUBSCRIPTION_METER, known.GRANT, known.METER]),
-    st.frozensets(NAMES, min_size=1),
-)
+ALL_KINDS = (known.SUBSCRIPTION, known.SUBSCRIPTION_METER, known.GRANT, known.METER)
+SHOWN = st.frozensets(NAMES, min_size=1)
 
 
-@given(items=st.lists(ITEMS, max_size=3), learned=LEARNED)
-def test_state_of_shrunk_items_is_that_of_whole_ones(items: list[dict[str, Any]], learned: Any) -> None:
-    fields = StateFields(learned=learned)
+@given(items=st.lists(ITEMS, max_size=3), shown=st.dictionaries(st.sampled_from(ALL_KINDS), SHOWN))
+def test_state_of_shrunk_items_is_that_of_whole_ones(items: list[dict[str, Any]], shown: Any) -> None:
+    everything = frozenset(["id", "status", "product", "benefit", "benefit_type", "added"])
+    fields = StateFields(shown=shown, left_out={kind: everything - names for kind, names in shown.items()})
     before = json.dumps(items)
     for kind in KINDS:
         whole, small = Parts(), Parts()
@@ -43,20 +42,20 @@ def test_item_stays_whole_until_a_state_has_shown_its_fields(kind: str) -> None:
     assert shrink(kind, item, StateFields()) is item
 
 
-def test_only_the_objects_beside_it_are_dropped() -> None:
+def test_what_states_leave_out_is_dropped_and_nothing_else() -> None:
     """A field that Polar has added since a state was seen must not look as if the list lacked it."""
-    names = dict.fromkeys((known.SUBSCRIPTION, known.SUBSCRIPTION_METER, known.GRANT, known.METER), frozenset({"id"}))
-    fields = StateFields(learned=names)
-    item = {"id": 1, "product": {}, "added": {"deep": 1}, "meters": [{"id": 2, "meter": {}, "added": 2}, None]}
-    small = {"id": 1, "added": {"deep": 1}, "meters": [{"id": 2, "added": 2}, None]}
+    left_out = frozenset({"product", "customer", "benefit", "meter", "seats"})
+    fields = StateFields(left_out=dict.fromkeys(ALL_KINDS, left_out))
+    item = {
+        "id": 1,
+        "product": {},
+        "seats": 3,
+        "added": {"deep": 1},
+        "meters": [{"id": 2, "meter": {}, "new": 2}, None],
+    }
+    small = {"id": 1, "added": {"deep": 1}, "meters": [{"id": 2, "new": 2}, None]}
     assert shrink("subscriptions", item, fields) == small
     grant = {"id": 1, "customer": {}, "benefit": {"type": "discord", "metadata": {}}, "added": 1}
     flat = {"id": 1, "benefit_type": "discord", "benefit_metadata": {}, "added": 1}
     assert shrink("grants", grant, fields) == flat
     assert shrink("meters", {"id": 1, "meter": {}, "customer": {}, "added": 1}, fields) == {"id": 1, "added": 1}
-
-
-def test_object_that_a_state_shows_too_stays() -> None:
-    fields = StateFields(learned={known.SUBSCRIPTION: frozenset({"id", "product"})})
-    item = {"id": 1, "product": {"name": "Pro"}, "customer": {}}
-    assert shrink("subscriptions", item, fields) == {"id": 1, "product": {"name": "Pro"}}

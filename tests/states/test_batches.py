@@ -8,9 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polar_sync.client import ListPage
+from polar_sync.payloads import Interval
 from polar_sync.states.batches import PAGE_SIZE, Density, ask, cut
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
+NOW = Interval.at(datetime(2026, 11, 21, tzinfo=UTC))
 
 
 def make_ids(number: int) -> list[UUID]:
@@ -18,7 +19,7 @@ def make_ids(number: int) -> list[UUID]:
 
 
 def answer(items: list[Any], *, total: int | None = None) -> ListPage:
-    return ListPage(items=items, total_count=len(items) if total is None else total, max_page=1, as_of=NOW)
+    return ListPage(items=items, total_count=len(items) if total is None else total, max_page=1, interval=NOW)
 
 
 @given(number=st.integers(1, 300), count=st.integers(1, 300))
@@ -63,7 +64,7 @@ def test_answer_that_cannot_be_relied_on_is_not() -> None:
 
 def test_one_customer_with_much_says_little_of_the_others() -> None:
     density = Density()
-    density.note(customers=100, rows=40)
+    density.note(customers=100, rows=30)
     density.note(customers=1, rows=130)
     assert len(density.split(make_ids(100), sizes={})) == 1
 
@@ -93,5 +94,5 @@ def test_unknown_customers_beside_known_ones_count_as_the_others_did() -> None:
     ids = make_ids(60)
     known = dict.fromkeys(ids[:30], 1)
     [first, second] = density.split(ids, sizes=known)
-    assert len(first) == 30 + (PAGE_SIZE - 31) * 8 // 20
+    assert len(first) == 30 + (PAGE_SIZE - 31) * 38 // 100
     assert [*first, *second] == ids

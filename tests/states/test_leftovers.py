@@ -12,12 +12,13 @@ from polar_sync.client import ListPage, RequestBudget
 from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import BudgetWaitError
 from polar_sync.models import Customer, SyncRun
+from polar_sync.payloads import Interval
 from polar_sync.states import Leftovers
 from polar_sync.states.leftovers import MAX_AGE_SECONDS, MAX_CUSTOMERS, MAX_LISTING_AGE_SECONDS, MAX_LISTINGS
 from polar_sync.testing import FakePolar
 from tests.states.conftest import find_differences
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
+NOW = Interval.at(datetime(2026, 11, 21, tzinfo=UTC))
 ONE = UUID(int=1)
 
 
@@ -66,10 +67,10 @@ def test_page_makes_progress_however_few_requests_a_claim_is_let_through(polar: 
 def test_leftovers_are_handed_out_once() -> None:
     leftovers = Leftovers()
     parts = leftovers.take([ONE])
-    parts[ONE].as_of["grants"] = NOW
+    parts[ONE].intervals["grants"] = NOW
     leftovers.put(parts)
     assert leftovers.take([ONE])[ONE] is parts[ONE]
-    assert leftovers.take([ONE])[ONE].as_of == {}
+    assert leftovers.take([ONE])[ONE].intervals == {}
 
 
 def test_leftovers_of_another_run_are_forgotten() -> None:
@@ -99,7 +100,7 @@ def test_leftovers_are_bounded_and_the_first_go_first() -> None:
 
 def test_listings_are_handed_out_once_and_while_they_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     leftovers = Leftovers().keep_for(1)
-    answer = ListPage(items=[], total_count=0, max_page=0, as_of=NOW)
+    answer = ListPage(items=[], total_count=0, max_page=0, interval=NOW)
     for page_id in range(MAX_LISTINGS + 1):
         leftovers.put_listing(page_id, answer)
     assert leftovers.take_listing(0) is None, "the oldest makes room"

@@ -21,7 +21,6 @@ from tests.factories import (
     apply_absences,
     apply_customers,
     apply_states,
-    at,
     build_customer,
     build_full_state,
     build_state,
@@ -30,6 +29,7 @@ from tests.factories import (
     create_organization,
     make_uuid,
     normalize_state,
+    read_at,
 )
 
 pytestmark = [
@@ -108,7 +108,7 @@ def test_first_sightings_in_opposite_order_never_deadlock(organization: Organiza
         for number in range(rounds):
             names = [f"{number}.{one}" for one in range(size)][::direction]
             gate.wait()
-            apply_states(organization, *[build_state(name) for name in names], as_of=at(direction))
+            apply_states(organization, *[build_state(name) for name in names], interval=read_at(direction))
 
     run_together(lambda: work(1), lambda: work(-1))
     assert Customer.objects.count() == rounds * size
@@ -134,11 +134,11 @@ def test_overlapping_batches_with_moves_never_deadlock(organization: Organizatio
             version = number * workers + worker
             pool = rng.sample(range(6), 6)
             states = [build(name, pool[n : n + 2], version) for n, name in enumerate(rng.sample(names, 4))]
-            apply_states(organization, *states, as_of=at(version))
+            apply_states(organization, *states, interval=read_at(version))
 
     run_together(*[lambda worker=worker: work(worker) for worker in range(workers)])
     last = [build(name, [number] if number < 6 else [], 1_000) for number, name in enumerate(names)]
-    apply_states(organization, *last, as_of=at(1_000))
+    apply_states(organization, *last, interval=read_at(1_000))
     found = {row.pk: row.state() for row in Customer.objects.with_state()}
     assert [normalize_state(found[make_uuid(name)]) for name in names] == list(map(normalize_state, last))
     assert Subscription.objects.count() == SubscriptionMeter.objects.count() == 6
@@ -157,10 +157,10 @@ def get_owner() -> Any:
 def test_child_that_moves_while_it_is_claimed_stays_with_the_later_state(
     organization: Organization, minute: int, owner: str
 ) -> None:
-    apply_states(organization, build_holder("a"), build_state("b"), build_state("c"), as_of=at(0))
+    apply_states(organization, build_holder("a"), build_state("b"), build_state("c"), interval=read_at(0))
     race(
-        lambda: apply_states(organization, build_holder("b"), as_of=at(2)),
-        lambda: apply_states(organization, build_holder("c"), as_of=at(minute)),
+        lambda: apply_states(organization, build_holder("b"), interval=read_at(2)),
+        lambda: apply_states(organization, build_holder("c"), interval=read_at(minute)),
     )
     assert get_owner() == make_uuid(owner)
 
@@ -171,8 +171,8 @@ def test_child_first_seen_in_two_states_at_once_goes_to_the_later_one(
 ) -> None:
     """Nobody held it before, so there is no owner whose lock the two would meet at."""
     race(
-        lambda: apply_states(organization, build_holder("b", amount=2), as_of=at(2)),
-        lambda: apply_states(organization, build_holder("c", amount=minute), as_of=at(minute)),
+        lambda: apply_states(organization, build_holder("b", amount=2), interval=read_at(2)),
+        lambda: apply_states(organization, build_holder("c", amount=minute), interval=read_at(minute)),
     )
     assert get_owner() == make_uuid(owner)
     assert Subscription.objects.get().amount == SubscriptionMeter.objects.get().amount == max(2, minute)
@@ -180,10 +180,12 @@ def test_child_first_seen_in_two_states_at_once_goes_to_the_later_one(
 
 @pytest.mark.parametrize("is_older", [True, False])
 def test_word_that_waits_for_another_is_held_against_it(organization: Organization, is_older: bool) -> None:
-    apply_customers(organization, build_customer("a"), as_of=at(0))
+    apply_customers(organization, build_customer("a"), interval=read_at(0))
     result = race(
-        lambda: apply_customers(organization, build_customer("a", name="first"), as_of=at(2)),
-        lambda: apply_customers(organization, build_customer("a", name="second"), as_of=at(1 if is_older else 3)),
+        lambda: apply_customers(organization, build_customer("a", name="first"), interval=read_at(2)),
+        lambda: apply_customers(
+            organization, build_customer("a", name="second"), interval=read_at(1 if is_older else 3)
+        ),
     )
     assert Customer.objects.get().name == ("first" if is_older else "second")
     assert result.outcomes[make_uuid("a")] == (Outcome.STALE if is_older else Outcome.UPDATED)
@@ -191,8 +193,8 @@ def test_word_that_waits_for_another_is_held_against_it(organization: Organizati
 
 def test_customer_first_seen_twice_at_once_is_created_once(organization: Organization) -> None:
     result = race(
-        lambda: apply_states(organization, build_full_state("a"), as_of=at(1)),
-        lambda: apply_states(organization, build_full_state("a"), as_of=at(2)),
+        lambda: apply_states(organization, build_full_state("a"), interval=read_at(1)),
+        lambda: apply_states(organization, build_full_state("a"), interval=read_at(2)),
     )
     assert result.outcomes == {make_uuid("a"): Outcome.UNCHANGED}
 
@@ -202,14 +204,14 @@ def test_first_sighting_that_is_rolled_back_leaves_the_other_its_own(organizatio
 
     def go_first() -> None:
         with transaction.atomic():
-            apply_states(organization, build_full_state("a"), as_of=at(2))
+            apply_states(organization, build_full_state("a"), interval=read_at(2))
             is_written.set()
             wait_for_blocked()
             transaction.set_rollback(True)
 
     def go_second() -> Any:
         assert is_written.wait(TIMEOUT)
-        return apply_states(organization, build_full_state("a"), as_of=at(1))
+        return apply_states(organization, build_full_state("a"), interval=read_at(1))
 
     result = run_together(go_first, go_second)[1]
     assert result.outcomes == {make_uuid("a"): Outcome.CREATED}
@@ -221,11 +223,11 @@ def test_word_about_a_customer_who_is_being_pruned_is_kept(
     organization: Organization, settings: Any, action: str
 ) -> None:
     settings.POLAR_SYNC = {"DELETED_CUSTOMERS": action, "DELETED_CUSTOMERS_AFTER_DAYS": 0}
-    apply_customers(organization, build_customer("a"), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
+    apply_customers(organization, build_customer("a"), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
     result = race(
         prune_customers,
-        lambda: apply_states(organization, build_full_state("a"), as_of=at(2)),
+        lambda: apply_states(organization, build_full_state("a"), interval=read_at(2)),
     )
     assert result.outcomes == {make_uuid("a"): Outcome.CREATED if action == "delete" else Outcome.UPDATED}
     row = Customer.objects.get()
@@ -235,9 +237,9 @@ def test_word_about_a_customer_who_is_being_pruned_is_kept(
 
 def test_customer_who_is_written_while_others_prune_is_not_scrubbed(organization: Organization, settings: Any) -> None:
     settings.POLAR_SYNC = {"DELETED_CUSTOMERS": "scrub", "DELETED_CUSTOMERS_AFTER_DAYS": 0}
-    apply_customers(organization, build_customer("a"), as_of=at(0))
-    apply_absences(organization, "a", as_of=at(1))
-    pruned = race(lambda: apply_states(organization, build_full_state("a"), as_of=at(2)), prune_customers)
+    apply_customers(organization, build_customer("a"), interval=read_at(0))
+    apply_absences(organization, "a", interval=read_at(1))
+    pruned = race(lambda: apply_states(organization, build_full_state("a"), interval=read_at(2)), prune_customers)
     assert pruned == ("scrub", 0)
     assert Customer.objects.get().email == "a@example.com"
 
@@ -258,8 +260,8 @@ def test_customers_who_are_forgotten_while_batches_bring_them_back_break_no_batc
             for number in range(rounds):
                 version = number * 3 + worker
                 names = rng.sample(range(12), 6)
-                apply_states(organization, *[build_full_state(name) for name in names], as_of=at(version))
-                apply_absences(organization, *rng.sample(names, 3), as_of=at(version + 0.5))
+                apply_states(organization, *[build_full_state(name) for name in names], interval=read_at(version))
+                apply_absences(organization, *rng.sample(names, 3), interval=read_at(version + 0.5))
         finally:
             is_over.set()
 

@@ -17,7 +17,6 @@ from tests.factories import (
     apply_absences,
     apply_customers,
     apply_states,
-    at,
     build_customer,
     build_full_state,
     build_grant,
@@ -29,6 +28,7 @@ from tests.factories import (
     make_id,
     make_uuid,
     normalize_state,
+    read_at,
 )
 from tests.payloads.test_canonical import nest
 from tests.store.support import take_snapshot
@@ -76,17 +76,17 @@ def check_kept(organization: Organization, *states: dict[str, Any]) -> None:
     """Written with an ordinary customer beside, changed and changed back, and read as they were each time."""
     others = [build_full_state(f"other {number}") for number in range(2)]
     batch = [others[0], *states, others[1]]
-    apply_states(organization, *batch, as_of=at(0))
+    apply_states(organization, *batch, interval=read_at(0))
     connection.check_constraints()
     _check_read(batch)
-    apply_states(organization, *[build_state_of(state) for state in batch], as_of=at(1))
-    apply_states(organization, *batch, as_of=at(2))
+    apply_states(organization, *[build_state_of(state) for state in batch], interval=read_at(1))
+    apply_states(organization, *batch, interval=read_at(2))
     connection.check_constraints()
     _check_read(batch)
 
 
 def build_state_of(state: dict[str, Any]) -> dict[str, Any]:
-    return {**build_state("plain"), "id": state["id"]}
+    return {**build_state("plain", created_at=None), "id": state["id"]}
 
 
 def _check_read(states: list[dict[str, Any]]) -> None:
@@ -184,7 +184,7 @@ def test_any_number_is_kept(organization: Organization, number: float) -> None:
 
 
 def test_negative_zero_keeps_its_sign(organization: Organization) -> None:
-    apply_states(organization, build_state("x", meters=[build_meter("x", balance=-0.0)]), as_of=at(0))
+    apply_states(organization, build_state("x", meters=[build_meter("x", balance=-0.0)]), interval=read_at(0))
     assert str(Customer.objects.get().state()["active_meters"][0]["balance"]) == "-0.0"
 
 
@@ -192,7 +192,7 @@ def test_negative_zero_keeps_its_sign(organization: Organization) -> None:
 @pytest.mark.parametrize("field", ["external_id", "email", "name", "type"])
 def test_long_text_is_indexed_in_part_and_kept_whole(organization: Organization, field: str, length: int) -> None:
     text = make_random_text(length)
-    apply_customers(organization, build_customer("x", **{field: text}), as_of=at(0))
+    apply_customers(organization, build_customer("x", **{field: text}), interval=read_at(0))
     row = Customer.objects.get()
     assert row.to_polar()[field] == text
     assert len(getattr(row, field)) == 512
@@ -202,7 +202,7 @@ def test_long_text_is_indexed_in_part_and_kept_whole(organization: Organization,
 def test_external_ids_that_differ_beyond_what_is_stored_stay_apart(organization: Organization) -> None:
     ids = [LONG, LONG + "x", "a\x00", "a\ufffd", "a\ud800", "A\x00"]
     customers = [build_customer(number, external_id=one) for number, one in enumerate(ids)]
-    apply_customers(organization, *customers, as_of=at(0))
+    apply_customers(organization, *customers, interval=read_at(0))
     for number, one in enumerate(ids):
         assert [row.pk for row in Customer.objects.with_external_id(one)] == [make_uuid(number)]
 
@@ -227,7 +227,7 @@ def test_tax_id_is_kept_in_every_shape(organization: Organization, tax_id: Any) 
 
 def test_null_of_a_json_field_is_the_null_of_the_database(organization: Organization) -> None:
     fields = dict.fromkeys(("metadata", "tax_id", "billing_address"))
-    apply_customers(organization, build_customer("x", **fields), as_of=at(0))
+    apply_customers(organization, build_customer("x", **fields), interval=read_at(0))
     for name in fields:
         assert Customer.objects.filter(**{f"{name}__isnull": True}).exists()
 
@@ -278,8 +278,8 @@ def test_any_timestamp_is_kept(organization: Organization, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "2027-01-01T00:00:00Z"])
 def test_time_of_the_far_future_does_not_hold_against_what_is_said_later(organization: Organization, text: str) -> None:
-    apply_states(organization, build_state("x", modified_at=text), as_of=at(0))
-    result = apply_states(organization, build_state("x", name="later"), as_of=at(1))
+    apply_states(organization, build_state("x", modified_at=text), interval=read_at(0))
+    result = apply_states(organization, build_state("x", name="later"), interval=read_at(1))
     assert result.outcomes == {make_uuid("x"): Outcome.UPDATED}
 
 
@@ -301,8 +301,8 @@ def test_time_of_the_far_future_does_not_hold_against_what_is_said_later(organiz
 )
 def test_state_that_cannot_be_kept_is_refused_alone(organization: Organization, state: Any) -> None:
     with pytest.raises(PayloadError):
-        observe_state(state, as_of=at(0))
-    apply_states(organization, *map(build_full_state, range(3)), as_of=at(0))
+        observe_state(state, interval=read_at(0))
+    apply_states(organization, *map(build_full_state, range(3)), interval=read_at(0))
     assert Customer.objects.count() == 3
 
 
@@ -314,7 +314,7 @@ def test_ids_that_come_twice_in_one_state_are_kept_once(organization: Organizati
         grants=[build_grant("g"), build_grant("g", benefit_type="z")],
         meters=[build_meter("m"), build_meter("m")],
     )
-    result = apply_states(organization, state, build_full_state("other"), as_of=at(0))
+    result = apply_states(organization, state, build_full_state("other"), interval=read_at(0))
     assert result.outcomes[make_uuid("x")] == Outcome.CREATED
     found = Customer.objects.get(pk=make_uuid("x")).state()
     assert len(found["active_subscriptions"]) == 2
@@ -323,19 +323,21 @@ def test_ids_that_come_twice_in_one_state_are_kept_once(organization: Organizati
     before = take_snapshot()
     for array in ("active_subscriptions", "granted_benefits", "active_meters"):
         state[array].reverse()
-    assert apply_states(organization, state, as_of=at(0)).outcomes == {make_uuid("x"): Outcome.UNCHANGED}
+    assert apply_states(organization, state, interval=read_at(0)).outcomes == {make_uuid("x"): Outcome.UNCHANGED}
     assert take_snapshot() == before
 
 
 def test_one_id_in_two_states_of_a_batch_goes_to_one_customer(organization: Organization) -> None:
     shared = build_grant("g")
-    apply_states(organization, build_state("a", grants=[shared]), build_state("b", grants=[shared]), as_of=at(0))
+    apply_states(
+        organization, build_state("a", grants=[shared]), build_state("b", grants=[shared]), interval=read_at(0)
+    )
     assert BenefitGrant.objects.count() == 1
 
 
 def test_two_customers_may_carry_one_external_id(organization: Organization) -> None:
     gone = build_customer("old", external_id="usr_1", deleted_at="2025-06-01T00:00:00Z")
-    apply_customers(organization, gone, build_customer("new", external_id="usr_1"), as_of=at(0))
+    apply_customers(organization, gone, build_customer("new", external_id="usr_1"), interval=read_at(0))
     assert [row.pk for row in Customer.objects.with_external_id("usr_1")] == [make_uuid("new")]
     assert Customer.all_objects.with_external_id("usr_1").count() == 2
     assert not Customer.objects.with_external_id("USR_1").exists()
@@ -349,38 +351,41 @@ OTHER = make_uuid("other organization")
 def test_customer_of_another_organization_is_refused_before_anything_is_written(organization: Organization) -> None:
     states = [build_full_state("a"), build_full_state("b") | {"organization_id": str(OTHER)}]
     with pytest.raises(OrganizationMismatchError, match=str(OTHER)):
-        apply_states(organization, *states, as_of=at(0))
+        apply_states(organization, *states, interval=read_at(0))
     assert not Customer.all_objects.exists()
 
 
 def test_organization_that_is_not_known_yet_is_refused(organization: Organization) -> None:
     organization.polar_id = None
     with pytest.raises(OrganizationMismatchError, match="default"):
-        apply_states(organization, build_full_state("a"), as_of=at(0))
+        apply_states(organization, build_full_state("a"), interval=read_at(0))
 
 
 @pytest.mark.parametrize("organization_id", [None, "?", str(OTHER)])
 def test_customer_mirrored_for_one_organization_is_not_taken_by_another(
     organization: Organization, organization_id: str | None
 ) -> None:
-    apply_states(organization, build_full_state("a"), as_of=at(0))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
     other = create_organization("other", polar_id=OTHER)
     with pytest.raises(OrganizationMismatchError, match=str(make_uuid("a"))):
-        apply_states(other, build_full_state("a") | {"organization_id": organization_id}, as_of=at(1))
+        apply_states(other, build_full_state("a") | {"organization_id": organization_id}, interval=read_at(1))
     assert Customer.objects.get().organization_id == organization.polar_id
 
 
 def test_absence_said_to_one_organization_deletes_nobody_of_another(organization: Organization) -> None:
     """To a token of another organization, Polar says of everybody that there is no such customer."""
-    apply_states(organization, build_full_state("a"), as_of=at(0))
+    apply_states(organization, build_full_state("a"), interval=read_at(0))
     other = create_organization("other", polar_id=OTHER)
     with pytest.raises(OrganizationMismatchError):
-        apply_absences(other, "a", as_of=at(1))
+        apply_absences(other, "a", interval=read_at(1))
     assert Customer.objects.active().exists()
 
 
 def test_absence_of_somebody_unknown_is_remembered_but_not_reported(organization: Organization) -> None:
-    words = [observe_absence(make_uuid("x"), as_of=at(0)), observe_state(build_full_state("a"), as_of=at(0))]
+    words = [
+        observe_absence(make_uuid("x"), interval=read_at(0)),
+        observe_state(build_full_state("a"), interval=read_at(0)),
+    ]
     result = apply(words, organization=organization)
     assert result.outcomes.keys() == result.sightings.keys() == {make_uuid("a")}
     assert {change.customer_id for change in result.changes} == {make_uuid("a")}

@@ -24,7 +24,6 @@ from polar_sync.models import (
 from polar_sync.store import Change, ChangeKind, Observation, Outcome, apply, observe_state
 from tests.factories import (
     apply_states,
-    at,
     build_full_state,
     build_grant,
     build_meter,
@@ -33,6 +32,7 @@ from tests.factories import (
     build_subscription_meter,
     make_uuid,
     normalize_state,
+    read_at,
 )
 from tests.store.support import law, rolled_back
 
@@ -108,7 +108,8 @@ def draw_batches(draw: st.DrawFn) -> tuple[Timeline, list[list[Observation]]]:
     """States with distinct times, and the same in any order, some repeated, in batches of several customers."""
     timeline = finish(draw(st.lists(st.tuples(st.sampled_from(CUSTOMERS), draw_held()), min_size=2, max_size=7)))
     words = [
-        observe_state(held.build(name, version), as_of=at(version)) for version, (name, held) in enumerate(timeline)
+        observe_state(held.build(name, version), interval=read_at(version))
+        for version, (name, held) in enumerate(timeline)
     ]
     repeated = draw(st.lists(st.sampled_from(words), max_size=3))
     batches: list[list[Observation]] = [[]]
@@ -148,8 +149,8 @@ def build_moving(name: str, *, amount: int = 1) -> dict[str, Any]:
 
 
 def test_subscription_takes_its_meters_along(organization: Organization) -> None:
-    apply_states(organization, build_moving("a"), as_of=at(0))
-    result = apply_states(organization, build_moving("b"), as_of=at(1))
+    apply_states(organization, build_moving("a"), interval=read_at(0))
+    result = apply_states(organization, build_moving("b"), interval=read_at(1))
     assert get_owner(Subscription, "subscription s") == make_uuid("b")
     assert {get_owner(SubscriptionMeter, f"subscription meter {n}") for n in range(2)} == {make_uuid("b")}
     [moved] = [change for change in result.changes if change.kind == ChangeKind.MOVED]
@@ -162,22 +163,22 @@ def _get_removed(changes: Iterable[Change]) -> set[tuple[str, UUID]]:
 
 
 def test_meters_that_a_moving_subscription_lost_are_removed(organization: Organization) -> None:
-    apply_states(organization, build_moving("a"), as_of=at(0))
+    apply_states(organization, build_moving("a"), interval=read_at(0))
     state = build_state("b", subscriptions=[build_subscription("s")])
-    apply_states(organization, state, as_of=at(1))
+    apply_states(organization, state, interval=read_at(1))
     assert not SubscriptionMeter.objects.exists()
 
 
 @pytest.mark.parametrize("is_one_batch", [True, False])
 def test_older_state_takes_nothing_from_a_later_one(organization: Organization, is_one_batch: bool) -> None:
     """Nor its meters, though that state holds them under a subscription of another id."""
-    apply_states(organization, build_moving("a", amount=5), as_of=at(5))
+    apply_states(organization, build_moving("a", amount=5), interval=read_at(5))
     older = build_moving("b", amount=4)
     older["active_subscriptions"][0]["meters"].append(build_subscription_meter("unheard of"))
     older["active_subscriptions"].append(
         build_subscription("t", meters=[build_subscription_meter(0), build_subscription_meter("own")])
     )
-    words = [observe_state(older, as_of=at(4)), observe_state(build_full_state("c"), as_of=at(4))]
+    words = [observe_state(older, interval=read_at(4)), observe_state(build_full_state("c"), interval=read_at(4))]
     for batch in [words] if is_one_batch else [[word] for word in words]:
         apply(batch, organization=organization)
     assert normalize_state(Customer.objects.get(pk=make_uuid("a")).state()) == normalize_state(
@@ -189,9 +190,9 @@ def test_older_state_takes_nothing_from_a_later_one(organization: Organization, 
 
 
 def test_customer_that_lost_a_child_is_marked_as_changed(organization: Organization) -> None:
-    apply_states(organization, build_moving("a"), as_of=at(0))
+    apply_states(organization, build_moving("a"), interval=read_at(0))
     before = Customer.objects.get(pk=make_uuid("a")).synced_at
-    result = apply_states(organization, build_moving("b"), as_of=at(1))
+    result = apply_states(organization, build_moving("b"), interval=read_at(1))
     after = Customer.objects.get(pk=make_uuid("a")).synced_at
     assert before is not None
     assert after is not None
@@ -200,8 +201,8 @@ def test_customer_that_lost_a_child_is_marked_as_changed(organization: Organizat
 
 
 def test_child_moves_within_a_batch(organization: Organization) -> None:
-    apply_states(organization, build_moving("a"), build_state("b"), as_of=at(0))
-    result = apply_states(organization, build_state("a"), build_moving("b"), as_of=at(1))
+    apply_states(organization, build_moving("a"), build_state("b"), interval=read_at(0))
+    result = apply_states(organization, build_state("a"), build_moving("b"), interval=read_at(1))
     assert get_owner(Subscription, "subscription s") == make_uuid("b")
     assert result.outcomes == {make_uuid("a"): Outcome.UPDATED, make_uuid("b"): Outcome.UPDATED}
     assert _get_removed(result.changes) == {("subscription", make_uuid("a"))}
@@ -214,22 +215,24 @@ def test_meter_moves_between_two_subscriptions_of_one_customer(organization: Org
             "a", subscriptions=[build_subscription(one, meters=meters if one == holder else []) for one in "st"]
         )
 
-    apply_states(organization, build("s"), as_of=at(0))
-    apply_states(organization, build("t"), as_of=at(1))
+    apply_states(organization, build("s"), interval=read_at(0))
+    apply_states(organization, build("t"), interval=read_at(1))
     assert normalize_state(Customer.objects.get().state()) == normalize_state(build("t"))
 
 
 def test_meter_survives_the_end_of_the_subscription_it_came_from(organization: Organization) -> None:
     meters = [build_subscription_meter("m")]
-    apply_states(organization, build_state("a", subscriptions=[build_subscription("s", meters=meters)]), as_of=at(0))
+    apply_states(
+        organization, build_state("a", subscriptions=[build_subscription("s", meters=meters)]), interval=read_at(0)
+    )
     state = build_state("a", subscriptions=[build_subscription("t", meters=meters)])
-    apply_states(organization, state, as_of=at(1))
+    apply_states(organization, state, interval=read_at(1))
     assert normalize_state(Customer.objects.get().state()) == normalize_state(state)
 
 
 def test_child_of_a_customer_without_an_observation_moves(organization: Organization) -> None:
     """As after a dump of some tables only was loaded."""
-    apply_states(organization, build_moving("a"), as_of=at(5))
+    apply_states(organization, build_moving("a"), interval=read_at(5))
     CustomerObservation.objects.all().delete()
-    apply_states(organization, build_moving("b"), as_of=at(1))
+    apply_states(organization, build_moving("b"), interval=read_at(1))
     assert get_owner(Subscription, "subscription s") == make_uuid("b")

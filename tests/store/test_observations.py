@@ -5,47 +5,72 @@ from typing import Any
 
 import pytest
 
+from polar_sync.payloads import Interval
 from polar_sync.payloads.values import read_timestamp
-from polar_sync.store import observe_absence, observe_customer, observe_state
-from polar_sync.store.observations import fold
-from tests.factories import at, build_customer, build_full_state, build_grant, build_state, make_uuid
+from polar_sync.store import observe_absence, observe_assembled, observe_customer, observe_state
+from polar_sync.store.observations import REPLICA_LAG, STATE_AGE, fold
+from polar_sync.store.ordering import CLOCK_TOLERANCE, Source
+from tests.factories import at, build_customer, build_full_state, build_grant, build_state, make_uuid, read_at
+
+INTERVAL = Interval(at(0), at(0) + timedelta(seconds=1))
+REPLICATED = INTERVAL.widen(before=REPLICA_LAG)
+
+
+def test_state_may_be_as_old_as_polar_keeps_it() -> None:
+    reading = observe_state(build_full_state("a"), interval=INTERVAL).reading
+    assert (reading.interval, reading.source) == (INTERVAL.widen(before=STATE_AGE), Source.STATE)
+
+
+def test_lists_customers_and_absences_may_be_those_of_a_replica_that_is_behind() -> None:
+    customer = observe_customer(build_customer("a"), interval=INTERVAL)
+    assembled = observe_assembled(build_state("a"), listed=customer, interval=INTERVAL, beside=(), unsure={})
+    for observation in (customer, assembled, observe_absence(make_uuid("a"), interval=INTERVAL)):
+        assert (observation.reading.interval, observation.reading.source) == (REPLICATED, Source.READ)
+
+
+def test_answer_to_a_write_is_exact() -> None:
+    written = observe_customer(build_customer("a"), interval=INTERVAL, is_written=True)
+    for observation in (written, observe_absence(make_uuid("a"), interval=INTERVAL, is_written=True)):
+        assert (observation.reading.interval, observation.reading.source) == (INTERVAL, Source.WRITTEN)
 
 
 @pytest.mark.parametrize("key", ["created_at", "modified_at"])
-def test_observation_is_as_late_as_the_newest_change_in_it(key: str) -> None:
-    """The `Date` header is a lower bound, and may be off."""
-    later: dict[str, Any] = {key: "2026-01-01T12:00:00Z"}
-    expected = read_timestamp(later[key])
-    assert observe_customer(build_customer("a", **later), as_of=at(0)).as_of == expected
-    assert observe_state(build_state("a", **later), as_of=at(0)).as_of == expected
-    assert observe_state(build_state("a", grants=[build_grant("g", **later)]), as_of=at(0)).as_of == expected
+def test_state_is_no_older_than_the_newest_change_in_it(key: str) -> None:
+    later: dict[str, Any] = {key: (at(0) - timedelta(minutes=10)).isoformat()}
+    for state in (build_state("a", **later), build_state("a", grants=[build_grant("g", **later)])):
+        interval = observe_state(state, interval=INTERVAL).reading.interval
+        assert interval == Interval(at(0) - timedelta(minutes=10), INTERVAL.end)
 
 
-def test_observation_is_no_earlier_than_its_answer() -> None:
-    assert observe_customer(build_customer("a"), as_of=at(0)).as_of == at(0)
-    assert observe_customer({"id": str(make_uuid("a"))}, as_of=at(0)).as_of == at(0)
+def test_change_beyond_the_answer_is_not_believed() -> None:
+    for lead, is_believed in ((CLOCK_TOLERANCE, True), (CLOCK_TOLERANCE + timedelta(seconds=1), False)):
+        customer = build_customer("a", modified_at=(INTERVAL.end + lead).isoformat())
+        expected = Interval.at(INTERVAL.end) if is_believed else REPLICATED
+        assert observe_customer(customer, interval=INTERVAL).reading.interval == expected
+    assert read_timestamp("9999-12-31T23:59:59Z") is not None
 
 
-def test_change_a_day_after_its_answer_is_not_believed() -> None:
-    for lead, is_believed in ((timedelta(hours=24), True), (timedelta(hours=24, seconds=1), False)):
-        customer = build_customer("a", modified_at=(at(0) + lead).isoformat())
-        assert observe_customer(customer, as_of=at(0)).as_of == (at(0) + lead if is_believed else at(0))
+def test_change_in_one_list_says_nothing_of_the_others() -> None:
+    changed = build_state("a", grants=[build_grant("g", modified_at=INTERVAL.end.isoformat())])
+    listed = observe_customer(build_customer("a"), interval=INTERVAL)
+    assembled = observe_assembled(changed, listed=listed, interval=INTERVAL, beside=(), unsure={})
+    assert assembled.reading.interval == REPLICATED
 
 
-def test_words_are_folded_to_one_a_customer_in_the_order_of_ids() -> None:
+def test_observations_are_folded_to_one_a_customer_in_the_order_of_ids() -> None:
     names = [str(number) for number in range(20)]
-    words = [observe_customer(build_customer(name), as_of=at(0)) for name in names]
-    words += [observe_state(build_full_state(name), as_of=at(1)) for name in names]
+    words = [observe_customer(build_customer(name), interval=read_at(0)) for name in names]
+    words += [observe_state(build_full_state(name), interval=read_at(1)) for name in names]
     assert list(fold(words)) == list(fold(words[::-1])) == sorted(map(make_uuid, names))
 
 
-def test_later_word_holds_for_each_part_on_its_own() -> None:
-    customer = observe_customer(build_customer("a", new=1), as_of=at(3))
-    state = observe_state(build_full_state("a"), as_of=at(2))
-    absence = observe_absence(make_uuid("a"), as_of=at(1))
+def test_later_observation_holds_for_each_part_on_its_own() -> None:
+    customer = observe_customer(build_customer("a", new=1), interval=read_at(3))
+    state = observe_state(build_full_state("a"), interval=read_at(2))
+    absence = observe_absence(make_uuid("a"), interval=read_at(1))
     for words in ([customer, state, absence], [absence, state, customer], [state, absence, customer]):
         [folded] = fold(words).values()
-        assert (folded.own, folded.own_at) == (customer.customer, at(3))
+        assert (folded.own, folded.own_reading) == (customer.customer, customer.reading)
         assert (folded.extra, folded.extra_at) == ('{"new":1}', at(3))
-        assert (len(folded.children.grants), folded.children_at) == (2, at(2))
-        assert folded.absent_at is None
+        assert (len(folded.children.grants), folded.children_reading) == (2, state.reading)
+        assert folded.absence is absence

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from polar_sync.models import Customer, SyncRun
 from polar_sync.models.run import OUTCOMES
 from polar_sync.testing import ConnectionCutError, FakePolar
+from polar_sync.testing.wire import answer_json
 
 SERVER = "http://polar.test"
 STATE_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
@@ -61,6 +63,9 @@ def serve(polar: FakePolar, monkeypatch: pytest.MonkeyPatch, settings: Any, **ke
     """Point `POLAR_SYNC` at this server, and all clients at it by calls. Waits between attempts take no time."""
     monkeypatch.setattr("polar_sync.client.sessions.HTTPAdapter", lambda **_: FakeAdapter(polar))
     monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
+    # Time passes on the server and here alike.
+    monkeypatch.setattr("polar_sync.client.clock.get_own_time", polar.now)
+    monkeypatch.setattr("polar_sync.client.clock._clocks", {})
     settings.POLAR_SYNC = {
         "ORGANIZATIONS": {"default": make_entry(polar)},
         "CONCURRENCY": 1,
@@ -105,3 +110,18 @@ def check_counts(run: SyncRun) -> None:
     """Every customer counts once, and nobody living is missing from the sum."""
     assert run.listed == sum(getattr(run, outcome) for outcome in OUTCOMES)
     assert run.failed == run.failures.count()
+
+
+def lie_about_pages(polar: FakePolar, lie: Callable[[int], int]) -> None:
+    """Have the list of customers tell of another number of pages than it has: `lie` of the true one."""
+    answer = polar.operations.answer
+
+    def answer_falsely(operation: str, call: Any) -> Any:
+        true = answer(operation, call)
+        if operation != "customers:list":
+            return true
+        body = json.loads(true.body)
+        body["pagination"]["max_page"] = lie(body["pagination"]["max_page"])
+        return answer_json(body)
+
+    polar.operations.answer = answer_falsely  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from polar_sync.conf import settings as polar_settings
 from polar_sync.models import Customer, SyncPage, SyncRun
 from polar_sync.sync import steps
 from polar_sync.sync.connections import Connection
-from polar_sync.testing import FakePolar
+from polar_sync.testing import FakePolar, Fault
 from tests.sync.socketless import check_counts, serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,4 +107,75 @@ def test_next_pass_was_opened_by_another_worker(
     be_overtaken(monkeypatch, when=is_last_page, by=lambda run_id: sync.take_step(run_id, others, max_workers=4))
     ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
     assert ended.pass_number > 1
+    site.check(ended)
+
+
+def be_late(monkeypatch: pytest.MonkeyPatch, place: str, *, meanwhile: Callable[[SyncRun], Any], in_pass: int) -> None:
+    """The first worker of that pass who comes to `place` is held up there until its lease has ended, and longer."""
+    work = vars(steps)[place]
+    late: list[int] = []
+
+    def held_up(*args: Any, **kwargs: Any) -> Any:
+        run = SyncRun.objects.get()
+        if not late and run.pass_number == in_pass:
+            late.append(run.pk)
+            SyncPage.objects.filter(is_done=False).update(leased_until=datetime(2026, 1, 1, tzinfo=UTC))
+            meanwhile(run)
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(steps, place, held_up)
+
+
+def delete_while_paging(site: Site, customer_id: str, *, after: int) -> None:
+    """After so many listings, before a later page is listed, so that it takes a walk backwards."""
+    site.polar.before("customers:list", lambda: site.polar.delete_customer(customer_id), after=after)
+
+
+def test_late_worker_of_a_walk_backwards_opens_no_page_that_is_there(
+    site: Site, connections: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = connections
+    ids = site.create_customers(35)
+    delete_while_paging(site, ids[3], after=1)
+    be_late(monkeypatch, "fetch_and_commit", meanwhile=lambda run: sync.take_step(run.pk, others), in_pass=2)
+    ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+    assert (ended.status, ended.pass_number) == ("succeeded", 2)
+    site.check(ended)
+
+
+def test_late_worker_does_not_end_the_run_for_what_hindered_it_alone(
+    site: Site, connections: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = connections
+    site.create_customers(35)
+
+    def overtake(run: SyncRun) -> None:
+        sync.take_step(run.pk, others)
+        site.polar.faults.add(Fault(kind="unauthorized", operation="customers:list"))
+
+    be_late(monkeypatch, "list_pages", meanwhile=overtake, in_pass=1)
+    ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+    assert (ended.status, ended.created) == ("succeeded", 35)
+    site.check(ended)
+
+
+def test_late_worker_does_not_begin_the_next_pass_with_its_old_answer(
+    site: Site, connections: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = connections
+    ids = site.create_customers(35)
+    delete_while_paging(site, ids[3], after=2)
+
+    def reach_next_pass(run: SyncRun) -> None:
+        while SyncRun.objects.get().pass_number == 1:
+            sync.take_step(run.pk, others)
+
+    be_late(monkeypatch, "bind_organization", meanwhile=reach_next_pass, in_pass=1)
+    begun = sync.begin_run(polar_settings.get_organization("default"))
+    assert sync.take_step(begun.pk, ours).progress is sync.Progress.IDLE
+    begun.refresh_from_db()
+    assert (begun.pass_number, begun.pass_began_at) == (2, None)
+    assert begun.first_total == 35
+    ended = sync.work_in_foreground(begun, ours)
+    assert ended.status == "succeeded"
     site.check(ended)

@@ -12,8 +12,8 @@ import pytest
 from polar_sync import sync
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import Customer, SyncRun
-from polar_sync.testing import FakePolar
-from tests.sync.socketless import check_counts, read_mirror, read_polar, serve
+from polar_sync.testing import FakePolar, Fault
+from tests.sync.socketless import check_counts, lie_about_pages, read_mirror, read_polar, serve
 
 pytestmark = pytest.mark.any_database
 
@@ -42,6 +42,13 @@ class World:
         for _ in range(self.rng.randrange(15, 45)):
             self.add_old_customer()
         self.polar.before("customers:list", self.change, times=None)
+        self.denials = self.rng.choice((0.0, 0.0, 0.05, 0.5))
+        if self.denials:
+            self.polar.faults.add(
+                Fault(kind="missing", operation="customers:get_state", chance=self.denials, times=None)
+            )
+        if self.rng.random() < 0.3:
+            lie_about_pages(self.polar, self.miscount)
 
     def read_clock(self) -> datetime:
         return self.now
@@ -61,6 +68,10 @@ class World:
                 self.delete(self.rng.choice(self.polar.customers))
             else:
                 self.polar.create_customer(created_at=self.now + timedelta(milliseconds=self.rng.randrange(1, 900)))
+
+    def miscount(self, pages: int) -> int:
+        """Mostly the truth; else fewer pages than there are, or far more."""
+        return pages if self.is_quiet else self.rng.choice((pages, pages, 0, 1, pages + 1, 20_000))
 
     def delete(self, customer_id: str) -> None:
         self.polar.delete_customer(customer_id)
@@ -84,8 +95,13 @@ def check_run(world: World, *, living_before: set[str], deleted_before: set[str]
     mirrored = {str(key) for key in Customer.objects.values_list("pk", flat=True)}
     if (run.status, run.reason) == ("partial", "moving"):
         return run
-    assert (run.status, run.reason) in {("succeeded", ""), ("partial", "empty_listing")}, run.detail
-    assert not lived_through - mirrored, f"somebody living was lost; {run.pass_number} passes"
+    failed = set(run.failures.values_list("customer_id", flat=True))
+    if failed:
+        assert world.denials, "somebody failed whom nothing was wrong with"
+        assert (run.status, run.reason) == ("partial", "customers_failed")
+    else:
+        assert (run.status, run.reason) in {("succeeded", ""), ("partial", "empty_listing")}, run.detail
+    assert not lived_through - mirrored - failed, f"somebody living was lost; {run.pass_number} passes"
     if run.status == "succeeded":
         assert not deleted_before & mirrored, "somebody who was deleted before the run still lives in the mirror"
     return run
@@ -117,6 +133,7 @@ def check_schedule(world: World) -> None:
                 world.polar.create_customer(created_at=world.now - timedelta(minutes=30))
         check_run(world, living_before=set(world.polar.customers), deleted_before=set(world.deleted))
     world.is_quiet = True
+    world.polar.faults.clear()
     world.polar.shuffle_ties = False
     world.now += timedelta(hours=1)
     run = run_to_its_end(is_mass_deletion_allowed=True)

@@ -14,11 +14,12 @@ from polar_sync.states import PerCustomerSource
 from polar_sync.sync import Progress
 from polar_sync.testing import FakePolar, Fault
 from tests.sync.conftest import Run, change_organization, get_end
-from tests.sync.socketless import check_counts, count_asked, read_mirror, read_polar
+from tests.sync.socketless import check_counts, count_asked, lie_about_pages, read_mirror, read_polar
 
 pytestmark = pytest.mark.django_db
 
 STATE = "customers:get_state"
+GET = "customers:get"
 LIST = "customers:list"
 
 
@@ -155,7 +156,7 @@ def test_token_revoked_while_absences_are_confirmed_marks_nobody(polar: FakePola
     run()
     for customer_id in polar.customers[:2]:
         polar.delete_customer(customer_id)
-    polar.before(STATE, lambda: polar.revoke_token(polar.access_token), after=18)
+    polar.before(GET, lambda: polar.revoke_token(polar.access_token))
     ended = run()
     assert get_end(ended) == ("failed", "authentication")
     assert count_living() == 20
@@ -219,13 +220,14 @@ def test_bare_404_of_the_list_fails_the_run(polar: FakePolar, run: Run) -> None:
     assert count_living() == 20
 
 
-def test_bare_404_of_states_marks_nobody(polar: FakePolar, run: Run) -> None:
+def test_bare_404_marks_nobody(polar: FakePolar, run: Run) -> None:
     polar.generate_customers(20)
     run()
     gone = polar.customers[:2]
     for customer_id in gone:
         polar.delete_customer(customer_id)
-    polar.faults.add(Fault(kind="bare_404", operation=STATE, times=None))
+    for operation in (STATE, GET):
+        polar.faults.add(Fault(kind="bare_404", operation=operation, times=None))
     ended = run()
     assert get_end(ended) == ("partial", "customers_failed")
     assert (ended.failed, ended.deleted) == (20, 0)
@@ -253,9 +255,9 @@ def test_failure_is_not_asked_again_nor_counted_twice_when_the_page_is(polar: Fa
     gone = sorted(polar.customers[:3])
     for customer_id in gone:
         polar.delete_customer(customer_id)
-    # Their states are asked for in the order of ids, after those of the 17 that are listed.
-    polar.faults.add(Fault(kind="bare_404", operation=STATE, after=17))
-    polar.faults.add(Fault(kind="server_error", operation=STATE, after=17, times=4))
+    # They are asked for in the order of ids.
+    polar.faults.add(Fault(kind="bare_404", operation=GET))
+    polar.faults.add(Fault(kind="server_error", operation=GET, times=4))
     ended = run()
     assert get_end(ended) == ("partial", "customers_failed")
     assert (ended.listed, ended.unchanged, ended.deleted, ended.failed) == (20, 17, 2, 1)
@@ -264,8 +266,8 @@ def test_failure_is_not_asked_again_nor_counted_twice_when_the_page_is(polar: Fa
 def test_budget_of_ten_a_minute_is_kept_and_the_run_succeeds(
     polar: FakePolar, run: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute lasts a fraction of a second here, on both sides."""
-    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.4)
+    """A minute lasts a second here, and less on the side that counts what arrives, on a busy machine too."""
+    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 1.0)
     monkeypatch.setattr("polar_sync.testing.journal.WINDOW", timedelta(seconds=0.2))
     change_organization(settings, REQUESTS_PER_MINUTE=10)
     polar.generate_customers(25)
@@ -338,6 +340,48 @@ def test_error_in_our_own_code_gives_the_page_back_with_what_arrived(
     assert get_end(ended) == ("succeeded", "")
     assert ended.created == 10
     assert polar.counts[STATE] == 10
+
+
+@pytest.mark.parametrize("max_page", [2, 20_000])
+def test_more_pages_than_there_are_customers_for_are_not_asked_for(max_page: int, polar: FakePolar, run: Run) -> None:
+    polar.generate_customers(3)
+    lie_about_pages(polar, lambda _: max_page)
+    ended = run()
+    assert (*get_end(ended), ended.created) == ("succeeded", "", 3)
+    assert count_asked(polar) == (1, 3)
+
+
+@pytest.mark.parametrize("max_page", [0, 1, 2])
+def test_fewer_pages_than_there_are_customers_for_lose_nobody(max_page: int, polar: FakePolar, run: Run) -> None:
+    polar.generate_customers(330)
+    lie_about_pages(polar, lambda _: max_page)
+    assert get_end(run()) == ("succeeded", "")
+    assert read_mirror() == read_polar(polar)
+
+
+def test_total_that_the_pages_do_not_come_up_to_is_no_success(polar: FakePolar, run: Run) -> None:
+    polar.generate_customers(80)
+    items = [polar.get_customer(key) for key in polar.customers]
+    answer = {"items": items, "pagination": {"total_count": 230, "max_page": 1}}
+    polar.faults.add(Fault(kind="malformed", operation=LIST, body=answer, times=None))
+    assert get_end(run()) == ("partial", "moving")
+    assert polar.counts[LIST] == 3
+
+
+@pytest.mark.parametrize("operation", [LIST, STATE])
+def test_error_text_that_no_database_takes_is_stored_without_that(operation: str, polar: FakePolar, run: Run) -> None:
+    polar.generate_customers(3)
+    body = {"error": "Teapot", "detail": "no\x00tea \ud800 today"}
+    polar.faults.add(Fault(kind="refused", status=418, operation=operation, body=body, times=None))
+    ended = run()
+    if operation == LIST:
+        assert get_end(ended) == ("failed", "polar_error")
+        texts = [ended.detail]
+    else:
+        assert get_end(ended) == ("partial", "customers_failed")
+        texts = list(ended.failures.values_list("reason", flat=True))
+    assert texts
+    assert all("no\ufffdtea \ufffd today" in text for text in texts)
 
 
 def test_token_never_shows_in_a_run(polar: FakePolar, run: Run, caplog: pytest.LogCaptureFixture) -> None:

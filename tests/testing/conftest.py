@@ -1,25 +1,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polar_sync.testing import FakePolar
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+from tests.services import SHARED, miss
 
 
 def find_shared(name: str) -> Path:
     """A file of the recordings or the contract; without it the test skips, or fails where all is required."""
     path = SHARED / name
     if not path.exists():
-        message = f"{name} is not there: expected beside the project, in ../shared"
-        if os.environ.get("POLAR_SYNC_REQUIRE_SERVICES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        miss(f"../shared/{name} is absent")
     return path
 
 

@@ -191,7 +191,7 @@ def test_counts_and_requests_say_what_was_asked() -> None:
     assert polar.customers == [own]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(item=ANY_JSON)
 def test_any_json_is_listed_as_it_was_put(item: Any) -> None:
     polar = FakePolar(seed=1)
@@ -204,7 +204,7 @@ def test_any_json_is_listed_as_it_was_put(item: Any) -> None:
     assert len(json.loads(ask(polar, "/v1/customers/").body)["items"]) == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(state=ANY_JSON)
 def test_any_json_is_answered_as_the_state_it_was_put_for(state: Any) -> None:
     polar = FakePolar(seed=1)

@@ -67,6 +67,10 @@ def test_archived_meter_leaves_the_list_of_customers_meters_and_stays_everywhere
     listed = list_items(made, "/v1/customer-meters/", made.customers)
     assert {one["meter_id"] for one in listed} >= {kept}
     assert gone not in {one["meter_id"] for one in listed}
+    named = list_items(made, "/v1/customer-meters/", made.customers, query=f"meter_id={gone}&limit=100")
+    assert {one["meter_id"] for one in named} == {gone}
+    both = list_items(made, "/v1/customer-meters/", made.customers, query=f"meter_id={gone}&meter_id={kept}&limit=100")
+    assert {one["meter_id"] for one in both} == {gone, kept}
     assert {one: made.get_state(one) for one in made.customers} == states
     assert any(meter["meter_id"] == gone for state in states.values() for meter in state["active_meters"])
     archived = list_items(made, "/v1/meters/", query="is_archived=true")

@@ -64,6 +64,20 @@ def test_unauthorized_looks_like_a_revoked_token(polar: FakePolar) -> None:
     assert ask(polar, "/v1/customers/").status == 200
 
 
+def test_missing_denies_what_exists(polar: FakePolar) -> None:
+    customer = polar.create_customer()["id"]
+    polar.faults.add(Fault(kind="missing", operation="customers:get_state"))
+    reply = ask(polar, f"/v1/customers/{customer}/state")
+    assert (reply.status, reply.json) == (404, {"error": "ResourceNotFound", "detail": "Not found"})
+    assert ask(polar, f"/v1/customers/{customer}/state").status == 200
+
+
+def test_refused_answers_with_a_status_and_a_body(polar: FakePolar) -> None:
+    polar.faults.add(Fault(kind="refused", status=451, body={"detail": "not\x00here\ud800"}))
+    reply = ask(polar, "/v1/customers/")
+    assert (reply.status, reply.body) == (451, b'{"detail":"not\\u0000here\\ud800"}')
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [(b'{"items": [', b'{"items": ['), ({"items": 5}, b'{"items":5}'), (None, b"null")],

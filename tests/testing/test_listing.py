@@ -19,7 +19,7 @@ def make_tied(*, customers: int = 30, shuffle_ties: bool = False) -> FakePolar:
     return polar
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     limit=st.integers(1, 120),
     sorting=st.lists(st.sampled_from(["created_at", "-created_at", "email", "-email", "name", "-name"])),

@@ -67,7 +67,7 @@ def test_every_recorded_page_by_customers_is_answered_as_recorded(
         assert reply.polar_headers == exchange["headers"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), path=st.sampled_from(list(LISTS)))
 def test_any_customers_get_the_recorded_items_that_are_theirs(
     recorded: list[dict[str, Any]], replayed: FakePolar, data: st.DataObject, path: str
@@ -101,10 +101,14 @@ def test_items_made_from_the_recorded_states_are_the_recorded_items(
         assert list(own) == list(item)
         differing |= {name for name in item if own[name] != item[name]}
         if path == "/v1/benefit-grants/":
-            own["benefit"]["properties"].pop("guild_token", None)
-            item["benefit"]["properties"].pop("guild_token", None)
-            assert own["benefit"] == item["benefit"]
+            assert drop_token(own["benefit"]) == drop_token(item["benefit"])
     assert differing == LISTS[path]
+
+
+def drop_token(benefit: dict[str, Any]) -> dict[str, Any]:
+    """Without what Discord renews; the recording itself stays as it is for the other tests."""
+    kept = {name: value for name, value in benefit["properties"].items() if name != "guild_token"}
+    return {**benefit, "properties": kept}
 
 
 def test_catalogues_are_what_the_recorded_items_nest(replayed: FakePolar) -> None:

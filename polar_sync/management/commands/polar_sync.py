@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import sys
 import time
 from argparse import ArgumentParser
@@ -22,11 +23,18 @@ from polar_sync.management.reports import (
     LineReport,
     Report,
     SilentReport,
+    describe_dry_run,
+    describe_interruption,
     describe_no_run,
     describe_run,
+    list_changed,
+    summarize_dry_run,
     summarize_run,
 )
 from polar_sync.models import SyncRun
+from polar_sync.payloads.values import clean_text
+
+logger = logging.getLogger(__name__)
 
 
 class Exit(IntEnum):
@@ -60,6 +68,11 @@ class Command(BaseCommand):
             action="store_true",
             help="mark customers deleted that Polar says are, however many and even if it lists none",
         )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="ask Polar and compare, but write nothing: what would be created, updated, marked deleted",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON line an organization")
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -79,6 +92,9 @@ class Command(BaseCommand):
                 exits.append(self._sync(organization, options))
             except ConfigurationError as error:
                 mistakes.append(str(error))
+                self._tell(organization, options, reason="configuration", detail=str(error))
+            except Exception as error:  # noqa: BLE001 - logged, told and paid for by the exit code
+                exits.append(self._fail(organization, error, options))
         if mistakes:
             raise CommandError("\n".join(mistakes), returncode=Exit.MISCONFIGURED)
         worst = max(exits, key=_SEVERITY.index)
@@ -88,6 +104,8 @@ class Command(BaseCommand):
     def _get_organizations(self, options: dict[str, Any]) -> list[OrganizationSettings]:
         if options["external_id"] and options["queue"]:
             raise ConfigurationError("--queue hands over customers by Polar's id: give --customer, not --external-id.")
+        if options["dry_run"] and (options["external_id"] or options["customer"] or options["queue"]):
+            raise ConfigurationError("--dry-run tells what a run would do: give neither a customer nor --queue.")
         if options["organization"] is not None:
             return [settings.get_organization(options["organization"])]
         organizations = list(settings.organizations.values())
@@ -102,6 +120,8 @@ class Command(BaseCommand):
             return self._refresh(organization, options)
         if options["queue"]:
             return self._queue(organization, options)
+        if options["dry_run"]:
+            return self._run_dry(organization, options)
         return self._run(organization, options)
 
     def _run(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
@@ -112,7 +132,10 @@ class Command(BaseCommand):
                 run = sync.begin_run(organization, is_mass_deletion_allowed=options["allow_mass_deletion"])
             except RunActiveError as error:
                 return self._refuse(organization, error, options)
-            self._work(run, connection, options)
+            try:
+                self._work(run, connection, options)
+            except Exception as error:  # noqa: BLE001 - as above
+                return self._fail(organization, error, options, run=run)
         self._print_run(run, options, seconds=time.monotonic() - started)
         return Exit.SUCCEEDED if run.status == SyncRun.Status.SUCCEEDED else Exit.FAILED
 
@@ -143,6 +166,23 @@ class Command(BaseCommand):
         else:
             self.stdout.write(summarize_run(run, seconds=seconds))
 
+    def _run_dry(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
+        started = time.monotonic()
+        is_allowed = options["allow_mass_deletion"]
+        with (
+            sync.connect(organization) as connection,
+            sync.DryRun(organization, connection, is_mass_deletion_allowed=is_allowed) as run,
+        ):
+            run.work()
+            line = describe_dry_run(
+                organization.name, run, usage=connection.take_usage(), seconds=time.monotonic() - started
+            )
+            if options["json"]:
+                self._print_json(line | {"ids": list_changed(run)})
+            else:
+                self.stdout.write(summarize_dry_run(line))
+            return Exit.SUCCEEDED if run.status == SyncRun.Status.SUCCEEDED else Exit.FAILED
+
     def _refuse(self, organization: OrganizationSettings, error: RunActiveError, options: dict[str, Any]) -> Exit:
         if options["json"]:
             why = {"reason": "run_active", "detail": str(error)}
@@ -150,6 +190,30 @@ class Command(BaseCommand):
         else:
             self.stderr.write(str(error))
         return Exit.REFUSED
+
+    def _fail(
+        self,
+        organization: OrganizationSettings,
+        error: Exception,
+        options: dict[str, Any],
+        *,
+        run: SyncRun | None = None,
+    ) -> Exit:
+        """What nobody expected ends the work on this organization, and not that on the others."""
+        logger.error("The work on %s was interrupted", organization.name, exc_info=error)
+        sync.drop_lost_connection()
+        detail = clean_text(f"{type(error).__name__}: {error}")
+        if run is not None:
+            detail += f" Run {run.pk} is kept where it is; the next `manage.py polar_sync` continues it."
+        self._tell(organization, options, run=run, reason="error", detail=detail)
+        if not options["json"]:
+            self.stderr.write(f"{organization.name}: {detail}")
+        return Exit.FAILED
+
+    def _tell(self, organization: OrganizationSettings, options: dict[str, Any], **why: Any) -> None:
+        """The JSON line of an organization whose run did not get to its end."""
+        if options["json"] and not (options["customer"] or options["external_id"]):
+            self._print_json(describe_interruption(organization.name, **why))
 
     def _queue(self, organization: OrganizationSettings, options: dict[str, Any]) -> Exit:
         tasks.sync_organization.delay(organization.name, is_mass_deletion_allowed=options["allow_mass_deletion"])
@@ -167,7 +231,7 @@ class Command(BaseCommand):
             raise
         except (PolarSyncError, DatabaseError) as error:
             outcome = "failed"
-            reason = str(error)
+            reason = clean_text(str(error))
         else:
             reason = ""
         if options["json"]:

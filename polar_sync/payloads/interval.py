@@ -1,0 +1,42 @@
+"""When an answer was true: between two moments on Polar's clock, as no single one can be known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The data was read at some moment from `start` to `end`, both aware, in UTC and on Polar's clock."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def at(cls, moment: datetime) -> Self:
+        """The interval of one moment that is known exactly."""
+        return cls(moment, moment)
+
+    def is_after(self, other: Interval) -> bool:
+        """Whether every moment of this interval is later than every moment of the other."""
+        return self.start > other.end
+
+    def hull(self, other: Interval) -> Interval:
+        """The smallest interval that covers both."""
+        return Interval(min(self.start, other.start), max(self.end, other.end))
+
+    def widen(self, *, before: timedelta = timedelta(), after: timedelta = timedelta()) -> Interval:
+        """This interval with `before` added to its beginning and `after` to its end."""
+        return Interval(_shift(self.start, -before), _shift(self.end, after))
+
+
+def _shift(moment: datetime, by: timedelta) -> datetime:
+    try:
+        return moment + by
+    except OverflowError:
+        return _EARLIEST if by < timedelta() else _LATEST

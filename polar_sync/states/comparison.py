@@ -1,0 +1,237 @@
+"""A state of Polar's beside the same customer's state from elsewhere: what differs, and what that proves.
+
+Polar answers with a state that it may have stored up to an hour ago, so that not every difference is a contradiction:
+https://polar.sh/docs/api-reference/customers/state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from polar_sync.payloads import (
+    CUSTOMER,
+    GRANT,
+    METER,
+    SUBSCRIPTION,
+    SUBSCRIPTION_METER,
+    Interval,
+    Shape,
+    dump_canonical,
+    is_equal,
+)
+from polar_sync.payloads.values import read_timestamp
+from polar_sync.states import fields as known
+
+MAX_STATE_AGE = timedelta(minutes=61)
+"""How far a state may reach back from its answer, with a minute for the job that renews it."""
+_REPLICA_LAG = timedelta(minutes=1)
+_SHAPES: Mapping[str, Shape] = {
+    known.CUSTOMER: CUSTOMER,
+    known.SUBSCRIPTION: SUBSCRIPTION,
+    known.SUBSCRIPTION_METER: SUBSCRIPTION_METER,
+    known.GRANT: GRANT,
+    known.METER: METER,
+}
+# What moves without the object's `modified_at`, or differs by design.
+_EXEMPT: Mapping[str, frozenset[str]] = {
+    known.CUSTOMER: frozenset({"first_user_event_at", "avatar_url"}),
+    known.SUBSCRIPTION: frozenset({"price_id"}),
+}
+_MAX_TEXT = 200
+_OF_BENEFIT = "benefit_"
+_BENEFIT_ID = "benefit_id"
+_SPEAKING = frozenset({"status", "currency", "recurring_interval", "benefit_type", "type"})
+
+
+class Absent(Enum):
+    """What stands for the value of a field, or for an object, that one side does not have."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+ABSENT: Final = Absent.ABSENT
+
+Key = tuple[str, tuple[str, ...]]
+"""An object of a state: its kind and the ids that lead to it."""
+Objects = Mapping[Key, Mapping[str, Any]]
+
+
+class Verdict(Enum):
+    """What a difference proves."""
+
+    CONTRADICTION = "contradiction"
+    NO_EVIDENCE = "no evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field, or (`field` is None) one whole object, of which `told` is not what Polar's state has `shown`.
+
+    Either is `ABSENT` where that side has no such field or object. Of another version of an object the `field` is
+    `modified_at`; of a whole object the value is its version, when it was last modified.
+    """
+
+    key: Key
+    field: str | None
+    told: Any
+    shown: Any
+    verdict: Verdict
+
+    @property
+    def kind(self) -> str:
+        """The kind of the object."""
+        return self.key[0]
+
+    @property
+    def place(self) -> tuple[Key, str | None]:
+        """What tells it from the other differences of one comparison."""
+        return self.key, self.field
+
+    @property
+    def path(self) -> str:
+        """Where it is, as text."""
+        kind, ids = self.key
+        return ".".join([f"{kind} {'/'.join(ids)}", *([self.field] if self.field else [])])
+
+    @property
+    def is_name(self) -> bool:
+        """Whether one side lacks the field by its name."""
+        return self.field is not None and ABSENT in (self.told, self.shown)
+
+    def describe(self, *, here: str = "lists", there: str = "the state", with_values: bool = False) -> str:
+        """What differs, without what tells of a person: values only of numbers and times, unless `with_values`."""
+        if self.field is None:
+            return f"{self.path} is only in {there if self.told is ABSENT else here}"
+        if not (with_values or self._is_speaking):
+            return f"{self.path} differs"
+        return f"{self.path} is {_format(self.told)} in {here} and {_format(self.shown)} in {there}"
+
+    @property
+    def _is_speaking(self) -> bool:
+        if self.kind == known.CUSTOMER and self.field not in {"type", "modified_at"}:
+            return self.is_name and not {str, dict, list} & {type(self.told), type(self.shown)}
+        return all(
+            each is ABSENT
+            or each is None
+            or isinstance(each, int | float)
+            or (isinstance(each, str) and (self.field in _SPEAKING or read_timestamp(each) is not None))
+            for each in (self.told, self.shown)
+        )
+
+
+def _format(value: Any) -> str:
+    return repr(value) if value is ABSENT else dump_canonical(value)[:_MAX_TEXT]
+
+
+def compare(
+    shown: Mapping[str, Any],
+    told: Mapping[str, Any],
+    *,
+    shown_in: Interval,
+    told_in: Interval,
+    benefits: Mapping[str, datetime] | None = None,
+) -> list[Difference]:
+    """What Polar's state has `shown` beside what was `told` of the same customer, each read within its interval.
+
+    Both are states as `payloads.read_state` takes them. `benefits` says by id when benefits were last modified. An
+    object only in the state is called a contradiction where it is older than what was told; whether it still is what
+    it was, only Polar can tell.
+    """
+    ours, theirs = index_objects(told), index_objects(shown)
+    settled = shown_in.start - MAX_STATE_AGE
+    found: list[Difference] = []
+    for key in sorted(ours.keys() | theirs.keys()):
+        if key not in theirs:
+            version = get_version(ours[key])
+            found.append(Difference(key, None, version, ABSENT, _judge(version, settled)))
+        elif key not in ours:
+            version = get_version(theirs[key])
+            found.append(Difference(key, None, ABSENT, version, _judge(version, told_in.start - _REPLICA_LAG)))
+        elif not is_same_version(ours[key], theirs[key]):
+            found.append(_compare_versions(key, ours[key], theirs[key], settled))
+        else:
+            found += _compare_fields(key, ours[key], theirs[key], settled, benefits or {})
+    return found
+
+
+def find_repeated(first: Iterable[Difference], second: Iterable[Difference]) -> list[Difference]:
+    """The contradictions of a second comparison that were in the first too: no change in between explains them."""
+    before = {each.place for each in first if each.verdict is Verdict.CONTRADICTION}
+    return [each for each in second if each.verdict is Verdict.CONTRADICTION and each.place in before]
+
+
+def find_equal(shown: Mapping[str, Any], told: Mapping[str, Any], differences: Iterable[Difference]) -> set[Key]:
+    """The objects that both have in the same version with the same values, whatever names either lacks."""
+    spoiled = {each.key for each in differences if not each.is_name}
+    return (index_objects(shown).keys() & index_objects(told).keys()) - spoiled
+
+
+def index_objects(state: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
+    """The customer and all of its children, each with its own fields only."""
+    own = {name: value for name, value in state.items() if name not in known.ARRAYS}
+    found: dict[Key, dict[str, Any]] = {(known.CUSTOMER, (str(own.get("id")),)): own}
+    for name, kind in zip(known.ARRAYS, (known.SUBSCRIPTION, known.GRANT, known.METER), strict=True):
+        for child in state[name]:
+            found[kind, (str(child["id"]),)] = child
+    for subscription in state[known.ARRAYS[0]]:
+        if not isinstance(subscription.get("meters"), list):
+            continue
+        identifier = str(subscription["id"])
+        found[known.SUBSCRIPTION, (identifier,)] = {**subscription, "meters": []}
+        for meter in subscription["meters"]:
+            found[known.SUBSCRIPTION_METER, (identifier, str(meter["id"]))] = meter
+    return found
+
+
+def get_version(item: Mapping[str, Any]) -> datetime | None:
+    """When an object was last modified, or else created."""
+    return read_timestamp(item.get("modified_at")) or read_timestamp(item.get("created_at"))
+
+
+def is_same_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two observations of one object are of the same modification."""
+    left, right = one.get("modified_at"), other.get("modified_at")
+    return left == right or (read_timestamp(left) is not None and read_timestamp(left) == read_timestamp(right))
+
+
+def _judge(version: datetime | None, latest: datetime) -> Verdict:
+    """An object of which it is not known how old it is proves nothing."""
+    return Verdict.CONTRADICTION if version is not None and version <= latest else Verdict.NO_EVIDENCE
+
+
+def _compare_versions(key: Key, told: Mapping[str, Any], shown: Mapping[str, Any], settled: datetime) -> Difference:
+    versions = get_version(told), get_version(shown)
+    newest = max(filter(None, versions), default=None)
+    # Where one has no readable time, it is unknown which of the two is the newer.
+    verdict = Verdict.NO_EVIDENCE if None in versions else _judge(newest, settled)
+    return Difference(key, "modified_at", told.get("modified_at", ABSENT), shown.get("modified_at", ABSENT), verdict)
+
+
+def _compare_fields(
+    key: Key,
+    told: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    settled: datetime,
+    benefits: Mapping[str, datetime],
+) -> Iterator[Difference]:
+    kind = key[0]
+    timestamps = _SHAPES[kind].timestamps
+    changed_at = benefits.get(str(shown.get(_BENEFIT_ID))) if kind == known.GRANT else None
+    for name in sorted((told.keys() | shown.keys()) - _EXEMPT.get(kind, frozenset())):
+        left, right = told.get(name, ABSENT), shown.get(name, ABSENT)
+        if left is not ABSENT and right is not ABSENT and _is_same(name, left, right, timestamps):
+            continue
+        is_moving = changed_at is not None and changed_at > settled
+        is_moving = is_moving and name.startswith(_OF_BENEFIT) and name != _BENEFIT_ID
+        yield Difference(key, name, left, right, Verdict.NO_EVIDENCE if is_moving else Verdict.CONTRADICTION)
+
+
+def _is_same(name: str, left: Any, right: Any, timestamps: Collection[str]) -> bool:
+    return is_equal(dump_canonical({name: left}), dump_canonical({name: right}), timestamps=timestamps)

@@ -1,0 +1,151 @@
+"""Customers of whom times leave open what they have now: the lists decide, asked after all that is stored was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from polar_sync.client import PolarObject
+from polar_sync.exceptions import MissingScopeError, NotFoundError, PayloadError, PolarSyncError
+from polar_sync.payloads import load_canonical
+from polar_sync.payloads.objects import StatePayload
+from polar_sync.states import Densities, Knowledge, ListReader, StateAnswer, ask_lists, is_hopeless, wait_for
+from polar_sync.store import Observation, Sighting, observe_absence, observe_assembled, observe_customer
+from polar_sync.sync.connections import Connection
+from polar_sync.sync.sources import get_mirrored
+
+MAX_ROUNDS = 3
+"""Times that a customer is asked for again whom others keep changing meanwhile."""
+KEPT_CHANGING = "Others kept changing it here while Polar was asked about it; the next run decides."
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """One such customer: what is `stored` of when it was read, and the observation that did not decide.
+
+    `item` is the customer as a list showed it, None where it was on none.
+    """
+
+    stored: Sighting
+    observation: Observation
+    item: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What was found out about one of them: `observations` that decide, or the `error` that kept them away."""
+
+    id: UUID
+    observations: tuple[Observation, ...] = ()
+    error: PolarSyncError | None = None
+
+
+def resolve(
+    unresolved: Mapping[UUID, Unresolved],
+    connection: Connection,
+    *,
+    knowledge: Knowledge,
+    on_tick: Callable[[], None],
+) -> Iterator[Resolution]:
+    """Ask the lists about these customers; where they cannot be asked or cannot tell, the later request holds."""
+    if not connection.has_lists:
+        yield from (Resolution(key, (make_final(one.observation),)) for key, one in unresolved.items())
+        return
+    listed: dict[UUID, Mapping[str, Any]] = {}
+    own: dict[UUID, Observation] = {}
+    for key, one in unresolved.items():
+        try:
+            item = one.item if one.item is not None else _ask_customer(key, connection, on_tick)
+        except NotFoundError as error:
+            yield Resolution(key, _observe_not_found(key, error, one))
+            continue
+        except PolarSyncError as error:
+            yield Resolution(key, error=error)
+            if is_hopeless(error):
+                return
+            continue
+        listed[key] = item
+        if isinstance(item, PolarObject):
+            own[key] = observe_customer(item, interval=item.interval)
+    reader = ListReader(
+        connection.client,
+        connection.executor,
+        Densities(),  # of customers who changed just now, which says nothing of the others
+        knowledge,
+        catalogue=connection.catalogue,
+        mirrored=get_mirrored(listed),
+    )
+    shown = {key: _get_shown(unresolved[key]) for key in listed if unresolved[key].observation.unsure is None}
+    for answer in ask_lists(reader, listed=listed, shown=shown, on_tick=on_tick):
+        one = unresolved[answer.id]
+        yield _decide(one, answer, connection, own=own.get(answer.id), item=listed[answer.id])
+
+
+def _ask_customer(key: UUID, connection: Connection, on_tick: Callable[[], None]) -> PolarObject:
+    return wait_for(connection.executor.submit(connection.client.customers.get, key), on_tick=on_tick)
+
+
+def _observe_not_found(key: UUID, error: NotFoundError, one: Unresolved) -> tuple[Observation, ...]:
+    interval = error.interval
+    return (observe_absence(key, interval=interval, follows=one.stored),) if interval is not None else ()
+
+
+def _decide(
+    one: Unresolved, answer: StateAnswer, connection: Connection, *, own: Observation | None, item: Mapping[str, Any]
+) -> Resolution:
+    if isinstance(answer.error, MissingScopeError):
+        connection.has_lists = False
+    if answer.state is None:
+        is_passing = answer.error is not None and not isinstance(answer.error, MissingScopeError)
+        if is_passing:
+            return Resolution(answer.id, error=answer.error)
+        return Resolution(answer.id, (make_final(one.observation),))
+    try:
+        # Not the listing itself where there was one: it was read before, and is applied as such.
+        listed = own or observe_customer(item, interval=answer.state.interval)
+        decisive = observe_assembled(
+            answer.state,
+            listed=listed,
+            interval=answer.state.interval,
+            beside=answer.beside,
+            unsure=answer.unsure or {},
+            gone=answer.gone,
+            follows=one.stored,
+        )
+    except PayloadError:
+        return Resolution(answer.id, (make_final(one.observation),))
+    return Resolution(answer.id, (own, decisive) if own is not None else (decisive,))
+
+
+def make_final(observation: Observation) -> Observation:
+    """The same observation where there is nobody left to ask: of what may be of one moment, the later request holds."""
+    return replace(observation, is_final=True)
+
+
+def _get_shown(one: Unresolved) -> dict[str, Any]:
+    """The state as it was observed, as far as its fields' names go."""
+    state = one.observation.state
+    if state is None:
+        return {}
+    subscriptions = _load(state.subscriptions)
+    meters = _group_meters(state)
+    return {
+        **load_canonical(state.customer.payload),
+        **(load_canonical(state.customer.extra) if state.customer.extra else {}),
+        "active_subscriptions": [{**each, "meters": meters.get(key, [])} for key, each in subscriptions.items()],
+        "granted_benefits": list(_load(state.grants).values()),
+        "active_meters": list(_load(state.meters).values()),
+    }
+
+
+def _group_meters(state: StatePayload) -> dict[UUID, list[Any]]:
+    grouped: dict[UUID, list[Any]] = {}
+    for meter in state.subscription_meters.values():
+        grouped.setdefault(meter.parent_id, []).append(load_canonical(meter.payload))
+    return grouped
+
+
+def _load(children: Mapping[UUID, Any]) -> dict[UUID, Any]:
+    return {key: load_canonical(child.payload) for key, child in children.items()}
