@@ -1,5 +1,6 @@
 """What all tests share: the services and recordings that may be absent, and which tests use the database."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,13 @@ def redis_url() -> Iterator[str]:
     """The URL of an empty Redis database that nobody else uses meanwhile."""
     with borrow_redis() as url:
         yield url
+
+
+_TIME = (time.time, time.monotonic, time.sleep)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A clock that stays patched fails the test that left it so, not the ones after it."""
+    yield
+    assert (time.time, time.monotonic, time.sleep) == _TIME, "the test leaves a patched clock behind"
