@@ -53,6 +53,14 @@ def django_db_modify_db_settings(
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again at once."""
+    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
+    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("polar_sync.sync.dry_run._RETRY_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """The folder beside the checkout with Polar's contract (polar-openapi.json) and recordings of its answers."""

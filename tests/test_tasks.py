@@ -73,7 +73,6 @@ def make_sender(broker: Broker) -> Any:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     broker = Broker()
     monkeypatch.setattr("celery.app.task.Task.apply_async", make_sender(broker))
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
     yield broker
     close_worker_connections()
 

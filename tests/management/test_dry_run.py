@@ -20,12 +20,6 @@ from tests.management.test_polar_sync import KEYS, add_organization, run_command
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-    monkeypatch.setattr("polar_sync.sync.dry_run._RETRY_SECONDS", 0.0)
-
-
 @pytest.fixture
 def polar(polar_server: FakePolarServer) -> FakePolar:
     return polar_server.polar

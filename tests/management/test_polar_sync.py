@@ -54,12 +54,6 @@ class Ended(NamedTuple):
         return parsed
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
-
-
 @pytest.fixture
 def polar(polar_server: FakePolarServer, settings: Settings) -> FakePolar:
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "per_customer"}

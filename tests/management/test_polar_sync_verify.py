@@ -23,11 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CUSTOMERS = 30
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-
-
 @pytest.fixture
 def polar(polar_server: FakePolarServer) -> FakePolar:
     """Mirrored three hours ago."""

@@ -122,6 +122,7 @@ def test_demo_ends_with_the_output_of_a_process_that_died(tmp_path: Path) -> Non
         wait_until(
             lambda: "Ctrl-C ends everything" in read_output(tmp_path) or demo.poll() is not None, folder=tmp_path
         )
+        wait_until(lambda: '"GET / HTTP/1.1" 200' in (tmp_path / "web.log").read_text(), folder=tmp_path)
         for pid, command in find_processes(tmp_path).items():
             if "runserver" in command:
                 os.kill(pid, signal.SIGKILL)

@@ -18,11 +18,6 @@ Run = Callable[..., SyncRun]
 Compare = Callable[..., list[str]]
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
-
-
 @pytest.fixture
 def polar(polar_server: FakePolarServer) -> FakePolar:
     """The Polar that the settings point at, with 130 customers."""

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WITHOUT_METERS = ("customers:read", "subscriptions:read", "benefits:read", "customer_meters:read")
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-
-
 def get_naming(polar: FakePolar) -> list[set[str]]:
     """The meters that each request for customers' meters named, where it named any."""
     asked = [parse_qsl(one.query) for one in polar.requests if one.path == "/v1/customer-meters/"]

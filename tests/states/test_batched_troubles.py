@@ -24,12 +24,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LISTS = ["subscriptions:list", "benefit-grants:list", "customer-meters:list"]
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
-
-
 def answer(polar: FakePolar, operation: str, value: Any, *, status: int = 200, times: int | None = None) -> None:
     body = json.dumps(value).encode()
     polar.faults.add(Fault(operation=operation, kind="server_error", status=status, body=body, times=times))

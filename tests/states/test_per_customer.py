@@ -24,11 +24,6 @@ from polar_sync.testing import FakePolar, FakePolarServer, Fault
 STATE = "customers:get_state"
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-
-
 @pytest.fixture
 def polar() -> FakePolar:
     return FakePolar.generate(seed=1, customers=12)

@@ -26,11 +26,6 @@ ARRAYS: dict[str, Kind] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-
-
 def change_states(polar: FakePolar, change: Callable[[dict[str, Any]], Any], *, lists_too: bool = True) -> None:
     """Change every customer's state; without `lists_too` the lists keep what they said."""
     for customer_id in polar.customers:

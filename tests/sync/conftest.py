@@ -19,10 +19,8 @@ Run = Callable[..., SyncRun]
 
 
 @pytest.fixture(autouse=True)
-def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polar_sync.client.retries.LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture
