@@ -1,5 +1,6 @@
 """What all tests share: the services and recordings that may be absent, and which tests use the database."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_django_test = isinstance(cls, type) and issubclass(cls, TransactionTestCase)
         if has_fixture or is_django_test or item.get_closest_marker("django_db"):
             item.add_marker("database")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a processor: many tests wait for a disk, a browser or another process."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,11 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
+import sys
 import termios
 from collections import Counter
 from collections.abc import Iterator
@@ -18,17 +20,26 @@ import pytest
 
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
 from tests.management.commands import PATIENCE, Site, wait_until
-from tests.services import PROJECT
+from tests.services import PROJECT, build_environment
 
 CUSTOMERS = 130
 
 
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows, to be copied: migrating takes longer than most commands."""
+    path = tmp_path_factory.mktemp("migrated") / "site.sqlite3"
+    environment = build_environment(DATABASE_URL=f"sqlite:///{path}")
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True
+    )
+    return path
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, migrated_database: Path) -> Iterator[Site]:
     with FakePolarServer(FakePolar.generate(seed=1, customers=CUSTOMERS)) as server:
-        site = Site(server, tmp_path / "site.sqlite3")
-        assert site.run("migrate", "--verbosity", "0").returncode == 0
-        yield site
+        yield Site(server, Path(shutil.copy(migrated_database, tmp_path)))
 
 
 def wait_for_states(site: Site, number: int) -> None:
