@@ -42,6 +42,7 @@ NO_ORGANIZATION = "polar_sync.W001"
 UNSHARED_STORAGE = "polar_sync.W002"
 DEFERRED_TRANSACTIONS = "polar_sync.W003"
 READABLE_TOKEN = "polar_sync.W004"  # noqa: S105
+UNKEPT_CONNECTIONS = "polar_sync.W005"
 
 Apps = Sequence[AppConfig] | None
 
@@ -140,6 +141,25 @@ def check_database(app_configs: Apps, **options: object) -> list[CheckMessage]:
             'with "database is locked".',
             hint=f'Set DATABASES["{alias}"]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 30}}.',
             id=DEFERRED_TRANSACTIONS,
+        )
+    ]
+
+
+@register(TAG, deploy=True)
+def check_connections(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """W005 in production on PostgreSQL where each request makes a connection of its own."""
+    alias = router.db_for_read(installed_apps.get_model("polar_sync", "Customer"))
+    connection = connections[alias]
+    database = connection.settings_dict
+    is_kept = database["CONN_MAX_AGE"] != 0 or bool(database.get("OPTIONS", {}).get("pool"))
+    if connection.vendor != "postgresql" or is_kept:
+        return []
+    return [
+        Warning(
+            f'Each request connects to the database "{alias}" anew, which takes longer than to answer it.',
+            hint=f'Set DATABASES["{alias}"]["CONN_MAX_AGE"] = 60 and ["CONN_HEALTH_CHECKS"] = True; under ASGI '
+            '["OPTIONS"]["pool"] = True instead.',
+            id=UNKEPT_CONNECTIONS,
         )
     ]
 

@@ -16,10 +16,15 @@ SQLITE_OPTIONS = {
 }
 
 
+# To connect to PostgreSQL takes longer than most requests. A connection that the server has closed meanwhile is found
+# out before it is used.
+KEPT_CONNECTIONS = {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+
 def prepare_database(database: dict[str, Any]) -> dict[str, Any]:
-    """The parsed `DATABASE_URL`, with options for several writers where it is SQLite."""
+    """The parsed `DATABASE_URL`, with options for several writers where it is SQLite, else with kept connections."""
     if not database["ENGINE"].endswith(".sqlite3"):
-        return database
+        return {**KEPT_CONNECTIONS, **database}
     return {**database, "OPTIONS": {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}}
 
 

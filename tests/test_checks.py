@@ -237,6 +237,8 @@ class MirrorRouter:
     def db_for_write(self, model: type[object], **hints: object) -> str:
         return "mirror"
 
+    db_for_read = db_for_write
+
 
 @pytest.fixture
 def mirror(settings: Settings) -> Any:
@@ -267,6 +269,39 @@ def test_sqlite_that_locks_first_is_fine(mirror: dict[str, Any], mode: str) -> N
 def test_postgresql_is_fine(mirror: dict[str, Any]) -> None:
     mirror["ENGINE"] = "django.db.backends.postgresql"
     assert find_database_ids() == []
+
+
+def find_deployment_ids() -> list[str | None]:
+    found = run_checks(tags=[checks.TAG], include_deployment_checks=True)
+    assert checks.UNKEPT_CONNECTIONS not in find_ids()
+    return [message.id for message in found if message.id != checks.DEFERRED_TRANSACTIONS]
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": False}])
+def test_postgresql_without_kept_connections_is_a_warning_in_production(
+    mirror: dict[str, Any], options: dict[str, Any]
+) -> None:
+    mirror |= {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0, "OPTIONS": options}
+    assert find_deployment_ids() == ["polar_sync.W005"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"CONN_MAX_AGE": 60},
+        {"CONN_MAX_AGE": None},
+        {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": True}},
+        {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 1}}},
+    ],
+)
+def test_postgresql_with_kept_connections_is_fine(mirror: dict[str, Any], kept: dict[str, Any]) -> None:
+    mirror |= {"ENGINE": "django.db.backends.postgresql", **kept}
+    assert find_deployment_ids() == []
+
+
+def test_sqlite_need_not_keep_its_connections(mirror: dict[str, Any]) -> None:
+    mirror["CONN_MAX_AGE"] = 0
+    assert find_deployment_ids() == []
 
 
 @pytest.mark.parametrize("command", [("check",), ("migrate",)])

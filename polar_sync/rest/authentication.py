@@ -7,12 +7,11 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Q
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
+from polar_sync.rest.authorization import find_token
 from polar_sync.tokens import Token
 
 SESSION_PREFIX = "polar_cst_"
@@ -44,12 +43,11 @@ class BearerAuthentication(BaseAuthentication):
             return None
         if not apps.is_installed("knox"):
             raise AuthenticationFailed
-        # Its models need the app to be installed.
+        # Its hashes and models need the app to be installed.
         from knox.crypto import hash_token  # noqa: PLC0415
-        from knox.models import get_token_model  # noqa: PLC0415
 
-        rows = get_token_model().objects.select_related("user").filter(digest=hash_token(token))
-        shown = rows.filter(Q(expiry=None) | Q(expiry__gt=timezone.now()), user__is_active=True).first()
+        get_permissions = getattr((request.parser_context or {}).get("view"), "get_required_permissions", tuple)
+        shown = find_token(hash_token(token), get_permissions())
         if shown is None:
             raise AuthenticationFailed
         return shown.user, shown

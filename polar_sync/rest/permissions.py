@@ -8,6 +8,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from polar_sync.rest.authentication import SessionToken
+from polar_sync.rest.authorization import has_permissions
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -24,7 +25,7 @@ class HasRequiredPermissions(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Asked of the authentication backends, so that a project's own rules count."""
         wanted: tuple[str, ...] = view.get_required_permissions()  # type: ignore[attr-defined]
-        return request.user.has_perms(wanted)
+        return has_permissions(request, wanted)
 
 
 class IsPortalCustomer(BasePermission):

@@ -2,9 +2,9 @@
 
     DATABASE_URL=postgres://postgres@127.0.0.1:5432/postgres python -m tests.benchmarks.rest [customers …]
 
-Makes a database of its own beside the given one, serves it with two worker processes of gunicorn, and asks over four
-connections for five seconds each. The trigram index that the README offers is made too. The one who asks shares the
-machine with those who answer.
+Makes a database of its own beside the given one, serves it as the README tells to, and asks over four connections for
+five seconds each; beside it a bare Django view with one query. The trigram index that the README offers is made too.
+The one who asks shares the machine with those who answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.benchmarks.__main__ import POSTGRESQL
 
 SECONDS = 5.0
 CONNECTIONS = 4
-WORKERS = 2
+GUNICORN = ("--workers", "2", "--threads", "2")
 # Of Polar's own server on a machine with two cores, 950 customers, 4 connections.
 POLAR = {"get": 246, "state": 205, "list of 100": 113, "query": 68}
 
@@ -60,6 +60,7 @@ def build_paths(count: int) -> dict[str, Callable[[], str]]:
         return f"00000000-0000-4000-8000-{pick():012x}"
 
     return {
+        "bare view": lambda: f"/bare/{make_id()}",
         "get": lambda: f"/polar/v1/customers/{make_id()}",
         "state": lambda: f"/polar/v1/customers/{make_id()}/state",
         "list of 100": lambda: f"/polar/v1/customers/?limit=100&page={random.randint(1, 10)}",
@@ -72,7 +73,7 @@ def serve() -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    arguments = ["--workers", str(WORKERS), "--threads", "2", "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
+    arguments = [*GUNICORN, "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
     server = subprocess.Popen([sys.executable, "-m", "gunicorn", *arguments, "project.wsgi:application"])
     try:
         while True:
@@ -124,7 +125,7 @@ def describe(count: int, name: str, rate: float, latencies: list[float]) -> str:
             "customers": count,
             "request": name,
             "per_second": round(rate),
-            "times_polar": round(rate / POLAR[name], 1),
+            "times_polar": round(rate / POLAR[name], 1) if name in POLAR else None,
             "p50_ms": round(cuts[49] * 1000, 1),
             "p95_ms": round(cuts[94] * 1000, 1),
             "p99_ms": round(cuts[98] * 1000, 1),

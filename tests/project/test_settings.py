@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
+from tests.benchmarks.rest import GUNICORN
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "k3y-of-the-tests-" + "abcdefghij0123456789" * 3
@@ -113,9 +114,30 @@ def test_sqlite_locks_when_a_transaction_begins_and_keeps_given_options() -> Non
     assert database["OPTIONS"]["timeout"] == 5
 
 
-def test_postgresql_is_left_as_it_is() -> None:
+def test_connections_to_postgresql_are_kept_unless_the_url_says_otherwise() -> None:
     database = {"ENGINE": "django.db.backends.postgresql", "NAME": "x"}
-    assert prepare_database(database) == database
+    assert prepare_database(database) == {**database, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+    assert prepare_database({**database, "CONN_MAX_AGE": 0})["CONN_MAX_AGE"] == 0
+
+
+def test_site_in_production_passes_the_checks_for_deployment(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup(); from django.core.checks import run_checks; "
+        "print([one.id for one in run_checks(tags=['polar_sync'], include_deployment_checks=True)])"
+    )
+    process = run_python(
+        tmp_path,
+        code,
+        DJANGO_SECRET_KEY=KEY,
+        POLAR_ACCESS_TOKEN="polar_oat_for_tests",
+        CELERY_BROKER_URL="redis://127.0.0.1:6379/9",
+        DATABASE_URL="postgres://somebody@127.0.0.1/some",
+    )
+    assert process.stdout == "[]\n", process.stderr
+
+
+def test_readme_tells_to_serve_as_the_benchmark_does() -> None:
+    assert f"\ngunicorn {' '.join(GUNICORN)} project.wsgi:application" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", None), ("300", 300), ("0.5", 0.5), ("1.0", 1.0)])

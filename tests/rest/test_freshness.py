@@ -132,5 +132,5 @@ def test_statements_do_not_grow_with_the_mirror(organization: Organization, api:
     for path in (f"{LIST}?limit=100", f"{GET}/state", "/polar/v1/subscriptions/?limit=100"):
         with CaptureQueriesContext(connection) as queries:
             assert api.get(path).status_code == 200
-        # Two of them find the token's user, two the user's permissions.
-        assert len(queries) <= (7 if "subscriptions" in path else 6), [one["sql"] for one in queries]
+        # One of them finds the token's user and permissions.
+        assert len(queries) <= (5 if "subscriptions" in path else 3), [one["sql"] for one in queries]
