@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import AnonymousUser
+from django.utils.crypto import salted_hmac
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
@@ -62,6 +63,10 @@ class SessionToken:
     """A customer session token, as it was shown; only Polar can tell whether it is right."""
 
     value: Token
+
+    def get_key(self) -> str:
+        """What stands for it in the cache: nobody can tell the token from it, or find one that gives it."""
+        return salted_hmac("polar_sync.rest.portal", self.value.get_digest(), algorithm="sha256").hexdigest()
 
 
 class PortalSessionAuthentication(BaseAuthentication):

@@ -20,10 +20,15 @@ from polar_sync.rest.lookups import filter_customers, find_external
 from polar_sync.rest.rows import CustomerRow, read_rows
 
 CACHE_SECONDS = 60
+CONFIRMED_SECONDS = 900
+"""For which a session token that Polar knew is told apart from those that anybody may have made up."""
 _PATIENCE = 2.0
 """Seconds that a caller waits for the request budget."""
 _BUDGET_SHARE = 5
-"""A fifth of an organization's requests, at most: session tokens that somebody makes up must not hold up its runs."""
+"""A fifth of an organization's requests, at most: session tokens that somebody makes up must not hold up its runs.
+
+Those that Polar has confirmed have another fifth, which those cannot use up.
+"""
 # What Polar's contract shows to a customer; everything else, known or not, is the organization's.
 FIELDS = (
     *("id", "created_at", "modified_at", "email", "email_verified", "name", "billing_name", "billing_address"),
@@ -57,25 +62,43 @@ def show_customer(customer: CustomerRow) -> dict[str, Any]:
 
 
 def ask_polar(token: SessionToken) -> dict[str, Any]:
-    """Polar's own answer to a session token, up to a minute old; kept under the token's hash, never the token.
+    """Polar's own answer to a session token, up to a minute old; kept under a keyed hash, never the token.
 
     Raises 401 where no organization's server knows the token; that is kept too.
     """
-    key = f"polar_sync:portal:{token.value.get_digest()}"
+    key = f"polar_sync:portal:{token.get_key()}"
     kept: dict[str, Any] | None = cache.get(key)
     if kept is None:
         kept = {"customer": _ask_servers(token)}
         cache.set(key, kept, CACHE_SECONDS)
+        _remember(token, is_known=kept["customer"] is not None)
     if kept["customer"] is None:
         raise refuse_token()
     customer: dict[str, Any] = kept["customer"]
     return customer
 
 
+def is_confirmed(token: SessionToken) -> bool:
+    """Whether Polar knew this session token within the last quarter of an hour."""
+    return cache.get(_get_confirmation(token)) is not None
+
+
+def _remember(token: SessionToken, *, is_known: bool) -> None:
+    if is_known:
+        cache.set(_get_confirmation(token), True, CONFIRMED_SECONDS)
+    else:
+        cache.delete(_get_confirmation(token))
+
+
+def _get_confirmation(token: SessionToken) -> str:
+    return f"polar_sync:portal:confirmed:{token.get_key()}"
+
+
 def _ask_servers(token: SessionToken) -> dict[str, Any] | None:
+    kind = "portal/confirmed" if is_confirmed(token) else "portal"
     for organization in _get_servers():
         budget = RequestBudget(
-            organization=f"{organization.name}/portal",
+            organization=f"{organization.name}/{kind}",
             requests_per_minute=max(1, organization.requests_per_minute // _BUDGET_SHARE),
             storage=settings.throttle_storage,
             max_wait=_PATIENCE,

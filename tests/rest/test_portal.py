@@ -10,7 +10,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from polar_sync.models import Organization
+from polar_sync.rest import portal
 from polar_sync.testing import FakePolarServer
+from polar_sync.tokens import Token
 from tests.factories import (
     apply_absences,
     apply_states,
@@ -112,7 +114,10 @@ def test_session_token_gets_polars_own_answer_cached_under_its_hash(polar_server
     polar.update_customer(customer["id"], name="Later")
     assert session(token).get(ME).json() == first.json()
     assert sum(polar.counts.values()) == 1
-    assert token not in repr(cache._cache)  # type: ignore[attr-defined]
+    kept = repr(cache._cache)  # type: ignore[attr-defined]
+    assert token not in kept
+    # Nor what a list of stolen tokens could be compared with.
+    assert Token(token).get_digest() not in kept
     assert first["Cache-Control"] == "private, no-store"
 
 
@@ -137,6 +142,102 @@ def test_made_up_tokens_are_throttled(settings: Settings, polar_server: FakePola
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_THROTTLE_RATES": {"portal": "2/min"}}
     statuses = [session(f"polar_cst_{number}").get(ME).status_code for number in range(3)]
     assert statuses == [401, 401, 429]
+
+
+def flood(client: Client, number: int) -> list[int]:
+    """Made-up tokens, each from an address that it claims for itself."""
+    return [
+        client.get(
+            ME, headers={"Authorization": f"Bearer polar_cst_{one}", "X-Forwarded-For": f"10.0.{one}.1"}
+        ).status_code
+        for one in range(number)
+    ]
+
+
+def test_flood_of_made_up_tokens_reaches_polar_up_to_the_limit(polar_server: FakePolarServer) -> None:
+    statuses = flood(Client(), 150)
+    assert (statuses.count(401), statuses.count(429)) == (60, 90)
+    assert len(polar_server.polar.requests) == 60
+
+
+def test_addresses_are_those_that_the_proxies_of_the_project_have_seen(
+    settings: Settings, polar_server: FakePolarServer
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_THROTTLE_RATES": {"portal": "1/min"}}
+    settings.REST_FRAMEWORK = {"NUM_PROXIES": 1}
+
+    def ask(forwarded: str) -> int:
+        return session("polar_cst_made_up").get(ME, headers={"X-Forwarded-For": forwarded}).status_code
+
+    assert [ask("192.0.2.1"), ask("192.0.2.2")] == [401, 401]
+    assert [ask("192.0.2.3, 192.0.2.1"), ask("spoofed, 192.0.2.2")] == [429, 429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", 429),
+        ("2001:db8::1", "2001:db8:0:1::1", 401),
+        ("::ffff:192.0.2.1", "192.0.2.1", 429),
+        ("192.0.2.1", "192.0.2.2", 401),
+        ("", "", 429),
+    ],
+)
+def test_who_has_many_addresses_is_counted_once(
+    settings: Settings, polar_server: FakePolarServer, first: str, second: str, status: int
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_THROTTLE_RATES": {"portal": "1/min"}}
+    made_up = session("polar_cst_made_up")
+    assert made_up.get(ME, REMOTE_ADDR=first).status_code == 401
+    assert made_up.get(ME, REMOTE_ADDR=second).status_code == status
+
+
+def test_flood_does_not_shut_out_who_has_a_good_token(
+    polar_server: FakePolarServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal, "CACHE_SECONDS", 0)  # each time Polar is asked again
+    customer = polar_server.polar.create_customer(email="ada@example.com")
+    good = session(polar_server.polar.create_session(customer["id"])["token"])
+    assert good.get(ME).status_code == 200
+    assert 429 in flood(Client(), 70)
+    assert good.get(ME).status_code == 200
+
+
+def test_flood_from_everywhere_uses_up_nothing_of_the_good_tokens(
+    settings: Settings, polar_server: FakePolarServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal, "CACHE_SECONDS", 0)
+    organization = {**settings.POLAR_SYNC["ORGANIZATIONS"]["default"], "REQUESTS_PER_MINUTE": 25}
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "ORGANIZATIONS": {"default": organization}}
+    settings.REST_FRAMEWORK = {"NUM_PROXIES": 1}
+    customer = polar_server.polar.create_customer(email="ada@example.com")
+    good = session(polar_server.polar.create_session(customer["id"])["token"])
+    assert good.get(ME).status_code == 200
+    assert flood(Client(), 6) == [401] * 4 + [429] * 2
+    assert good.get(ME).status_code == 200
+
+
+def test_good_token_is_throttled_too_and_another_is_not_by_it(
+    settings: Settings, polar_server: FakePolarServer
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_THROTTLE_RATES": {"portal": "2/min"}}
+    customer = polar_server.polar.create_customer(email="ada@example.com")
+    first, second = (session(polar_server.polar.create_session(customer["id"])["token"]) for _ in range(2))
+    assert [first.get(ME).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert second.get(ME).status_code == 200
+
+
+def test_token_that_polar_no_longer_knows_is_one_of_the_others_again(
+    settings: Settings, polar_server: FakePolarServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal, "CACHE_SECONDS", 0)
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "REST_THROTTLE_RATES": {"portal": "3/min"}}
+    customer = polar_server.polar.create_customer(email="ada@example.com")
+    client = session(polar_server.polar.create_session(customer["id"])["token"])
+    assert client.get(ME).status_code == 200
+    polar_server.polar.delete_customer(customer["id"])
+    # Two of the address are left, and the first of these was the token's own.
+    assert [client.get(ME).status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
 def test_token_is_looked_for_on_every_server(settings: Settings, polar_server: FakePolarServer) -> None:
