@@ -26,12 +26,16 @@ from polar_sync.sync.resolution import MAX_ROUNDS, Unresolved, make_final, resol
 from polar_sync.sync.sources import get_last_knowledge
 
 
-def refresh_customer(organization: OrganizationSettings, customer_id: UUID, connection: Connection) -> Outcome:
+def refresh_customer(
+    organization: OrganizationSettings, customer_id: UUID, connection: Connection, *, is_fresh: bool = False
+) -> Outcome:
     """Mirror one customer's present state; one that Polar says does not exist is marked deleted.
 
     Of the state alone that proves nothing: the customer itself is asked for too, and `DeniedStateError` raised where
     Polar has it.
     Polar answers with a state of up to an hour ago; where that may be older than what is mirrored, the lists decide.
+    With `is_fresh` they are asked in any case, so that nothing is missing which came about before the call: a state
+    that Polar put together before the last write can equal what is mirrored.
     Raises `NotFoundError` where neither Polar nor the mirror knows it, `OrganizationMismatchError` where the token does
     not show this organization, and every error of the client.
     """
@@ -41,7 +45,7 @@ def refresh_customer(organization: OrganizationSettings, customer_id: UUID, conn
         state = connection.client.customers.get_state(str(customer_id))
     except NotFoundError as error:
         return _mark_deleted(row, customer_id, error, connection, stored=stored)
-    return _apply_state(row, state, connection)[customer_id]
+    return _apply_state(row, state, connection, is_fresh=is_fresh)[customer_id]
 
 
 def refresh_external(organization: OrganizationSettings, external_id: str, connection: Connection) -> list[Outcome]:
@@ -103,16 +107,23 @@ def _mark_deleted(
 
 
 def _apply_state(
-    row: Organization, state: PolarObject, connection: Connection, *, others: Sequence[Observation] = ()
+    row: Organization,
+    state: PolarObject,
+    connection: Connection,
+    *,
+    others: Sequence[Observation] = (),
+    is_fresh: bool = False,
 ) -> dict[UUID, Outcome]:
     bind_organization(row, [state], expected=connection.organization_id)
     observation = observe_state(state, interval=state.interval, is_final=not connection.has_lists)
     result = apply([observation, *others], organization=row)
     outcomes = dict(result.outcomes)
+    undecided = read_sightings([observation.id]) if is_fresh and connection.has_lists else {}
+    undecided |= result.unresolved
     for _ in range(MAX_ROUNDS):
-        if not result.unresolved:
+        if not undecided:
             return outcomes
-        unresolved = {key: Unresolved(stored, observation) for key, stored in result.unresolved.items()}
+        unresolved = {key: Unresolved(stored, observation) for key, stored in undecided.items()}
         decisive: list[Observation] = []
         knowledge = get_last_knowledge(row)
         for found in resolve(unresolved, connection, knowledge=knowledge, on_tick=_do_nothing):
@@ -121,6 +132,7 @@ def _apply_state(
             decisive += found.observations
         result = apply(decisive, organization=row)
         outcomes |= result.outcomes
+        undecided = dict(result.unresolved)
     result = apply([make_final(observation)], organization=row)
     return {**outcomes, **result.outcomes}
 

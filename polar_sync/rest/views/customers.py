@@ -170,5 +170,5 @@ class CustomerRefreshView(PolarAskingView):
         """Mirror a customer's present state and answer it; 404 for one whom Polar has deleted meanwhile."""
         customer = find_customer(request, kwargs["id"])
         home = get_home(customer)
-        refresh_customer(home, customer.pk, get_worker_connection(home))
+        refresh_customer(home, customer.pk, get_worker_connection(home), is_fresh=True)
         return answer_state(request, find_customer(request, str(customer.pk)))
