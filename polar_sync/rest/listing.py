@@ -110,11 +110,14 @@ def get_page(rows: QuerySet[Any], listing: Listing, *, read: Read = list) -> Pag
 
 
 def _get_page_by_number(rows: QuerySet[Any], listing: Listing, read: Read) -> Page:
-    total = count_rows(rows)
     offset = (listing.page - 1) * listing.limit
-    found: Sequence[Any] = ()
-    if offset < min(total, _MAX_OFFSET):
-        found = read(rows.order_by(*listing.order)[offset : offset + listing.limit])
+    ordered = rows.order_by(*listing.order)
+    # The first page of few is all of them, and need not be counted; beyond the last there is nothing to look for.
+    found: Sequence[Any] = read(ordered[: listing.limit]) if offset == 0 else ()
+    is_all = offset == 0 and len(found) < listing.limit
+    total = len(found) if is_all else count_rows(rows)
+    if 0 < offset < min(total, _MAX_OFFSET):
+        found = read(ordered[offset : offset + listing.limit])
     return Page(found, {"total_count": total, "max_page": math.ceil(total / listing.limit)})
 
 

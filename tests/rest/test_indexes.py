@@ -96,7 +96,8 @@ def test_sorts_go_through_an_index(population: Organization, api: Client, path: 
 
 @pytest.mark.parametrize("path", FILTERS)
 def test_filters_that_few_pass_go_through_an_index(population: Organization, api: Client, path: str) -> None:
-    plans = explain(api, path)
+    # A first page that holds all is not counted.
+    plans = explain(api, path) | explain(api, f"{path}&limit=1&page=2")
     assert any(map(is_count, plans))
     for sql, nodes in plans.items():
         scanned = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
