@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
+from polar_sync.admin.change_lists import IndexedChangeList, is_comparison
 from polar_sync.admin.paging import BoundedPaginator
 from polar_sync.admin.text import clean
 
@@ -57,6 +58,15 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
 
     class Media:
         css = {"all": ("polar_sync/admin.css",)}  # noqa: RUF012 - Django's way
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[IndexedChangeList]:
+        """In orders that indexes have."""
+        del request, kwargs
+        return IndexedChangeList
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Columns may be compared with a value, and nothing else; what is not allowed is answered with 400."""
+        return super().lookup_allowed(lookup, value, request) and is_comparison(self.model, lookup)
 
     def has_sync_permission(self, request: HttpRequest) -> bool:
         """Whether this person may steer the mirror."""

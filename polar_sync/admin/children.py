@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -18,9 +18,9 @@ from polar_sync.admin.export import ExportAdminMixin
 from polar_sync.admin.inlines import show_balance, show_ends, show_price
 from polar_sync.admin.labels import format_number, show_label, show_time
 from polar_sync.admin.plots import show_meter_bar
-from polar_sync.admin.search import search_customers
+from polar_sync.admin.search import search_by_customer
 from polar_sync.admin.text import show, show_name
-from polar_sync.models import BenefitGrant, Customer, Meter, Subscription
+from polar_sync.models import BenefitGrant, Meter, Subscription
 
 
 class ChildAdmin(ReadOnlyAdmin):
@@ -43,8 +43,7 @@ class ChildAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """By its customer, or its own id."""
         del request
-        customers = search_customers(Customer.all_objects.order_by(), search_term)
-        return queryset.filter(Q(customer__in=customers.values("pk"))) if search_term.strip() else queryset, False
+        return search_by_customer(queryset, search_term), False
 
     @admin.display(description=gettext_lazy("customer"))
     def owner(self, row: Any) -> SafeString:

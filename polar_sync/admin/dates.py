@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Max, Min
+from django.db.models import Subquery
 from django.utils import timezone
 from django.utils.dates import MONTHS
 from django.utils.formats import date_format
@@ -49,10 +49,13 @@ def _read(changelist: ChangeList, name: str) -> int | None:
 
 def _get_years(changelist: ChangeList) -> list[int]:
     field = str(changelist.date_hierarchy)
-    found = changelist.queryset.order_by().aggregate(first=Min(field), last=Max(field))
-    if found["first"] is None:
+    dated = changelist.queryset.filter(**{f"{field}__isnull": False}).values(field)
+    # Not `Min` and `Max`: of rows that are filtered by another table they read every one.
+    ends = (Subquery(dated.order_by(order)[:1]) for order in (field, f"-{field}"))
+    found = [pair for pair in changelist.model._base_manager.order_by().values_list(*ends)[:1] if None not in pair]  # noqa: SLF001 - Django's public name for it
+    if not found:
         return []
-    first, last = _get_year(found["first"]), _get_year(found["last"])
+    first, last = map(_get_year, found[0])
     # A year that makes no sense must not make a list of thousands.
     years = range(
         max(first, min(last, timezone.now().year + 1) - MAX_YEARS + 1), min(last, timezone.now().year + 1) + 1

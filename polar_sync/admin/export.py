@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.fields.json import KT
-from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
@@ -141,7 +143,13 @@ class ExportAdminMixin(ModelAdmin):
             raise PermissionDenied
         if kind not in self.exports:
             raise Http404
-        return stream(EXPORTS[kind], self.get_changelist_instance(request).queryset)
+        try:
+            rows = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            # To the list, which says so; a file of everything is not what was asked for.
+            url = reverse(f"{self.admin_site.name}:polar_sync_{self.opts.model_name}_changelist")
+            return HttpResponseRedirect(f"{url}?{ERROR_FLAG}=1")
+        return stream(EXPORTS[kind], rows)
 
     @admin.action(description=EXPORTS["customers"].label, permissions=["export"])
     def export_customers(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:

@@ -105,6 +105,11 @@ class Customer(PolarModel):
             models.Index(fields=("email", "id"), name="polar_customer_email"),
             models.Index(Upper("email"), name="polar_customer_email_upper"),  # `email__iexact`
             models.Index(fields=("external_id",), name="polar_customer_external_id"),
+            models.Index(
+                fields=("default_payment_method_id",),
+                name="polar_customer_payment_method",
+                condition=models.Q(default_payment_method_id__isnull=False),
+            ),
             # Cut, as any text can stand there and an index has no room for every one.
             models.Index(Left(KT("billing_address__country"), 8), name="polar_customer_country"),
             # One for containment in `metadata` is made by migration 0003, on PostgreSQL alone.

@@ -72,6 +72,12 @@ class Subscription(PolarModel):
             models.Index(fields=("product", "status"), name="polar_subscription_product"),
             models.Index(fields=("current_period_end", "id"), name="polar_subscription_period_end"),
             models.Index(fields=("created_at", "id"), name="polar_subscription_created"),
+            models.Index(fields=("price_id",), name="polar_subscription_price"),
+            models.Index(
+                fields=("discount_id",),
+                name="polar_subscription_discount",
+                condition=models.Q(discount_id__isnull=False),
+            ),
         )
 
     def __str__(self) -> str:

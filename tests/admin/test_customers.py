@@ -85,6 +85,21 @@ def test_search_finds_by_words_and_by_every_id(viewer: Client, organization: Org
     assert list_names(viewer, "?q=%25") == set()
 
 
+def test_search_finds_an_id_wherever_it_occurs(viewer: Client, organization: Organization) -> None:
+    one = build_full_state("one") | {"default_payment_method_id": make_id("card")}
+    one["active_subscriptions"][0]["discount_id"] = make_id("discount")
+    two = build_state("two", external_id=make_id("product"))
+    apply_states(organization, one, two, build_state("three"), interval=read_at(0))
+    assert list_names(viewer, f"?q={make_id('card')}") == {"one"}
+    assert list_names(viewer, f"?q={make_id('discount')}") == {"one"}
+    assert list_names(viewer, f"?q={make_id('product')}") == {"one", "two"}, "one refers to it, the other is called so"
+    assert list_names(viewer, f"?q={organization.polar_id}") == {"one", "two", "three"}
+    for model in ("subscription", "benefitgrant", "meter"):
+        for name in ("product", "card"):
+            assert page_of("one") in read(viewer, f"/admin/polar_sync/{model}/?q={make_id(name)}")
+        assert page_of("one") not in read(viewer, f"/admin/polar_sync/{model}/?q={make_id('nobody')}")
+
+
 def test_filters_narrow_the_list(viewer: Client, organization: Organization, names: None) -> None:
     full = build_full_state("full") | {"type": "team", "billing_address": {"country": "DE"}}
     full["active_subscriptions"][0]["status"] = "trialing"
@@ -206,10 +221,19 @@ def test_unknown_and_malformed_ids_lead_back(viewer: Client) -> None:
         assert viewer.get(f"{LIST}{name}/change/").status_code == 302
 
 
-@pytest.mark.parametrize("order", ["1", "-2", "6", "7", "-7"])
+@pytest.mark.parametrize("order", ["1", "-2", "6", "7", "-7", "1.-7", "99", "4", "x"])
 def test_list_can_be_sorted(viewer: Client, organization: Organization, order: str) -> None:
     apply_states(organization, build_state("one"), build_state("two"), interval=read_at(0))
     assert list_names(viewer, f"?o={order}") == {"one", "two"}
+
+
+def test_columns_sort_before_the_key_in_their_direction(operator: Client, organization: Organization) -> None:
+    names = {"a": "Ada", "b": "Bob", "c": "Ada"}
+    apply_states(organization, *(build_state(key, name=name) for key, name in names.items()), interval=read_at(0))
+    rows = sorted((name, make_id(key)) for key, name in names.items())
+    for order, expected in (("1", rows), ("-1", rows[::-1]), ("1.-7", rows)):
+        found = re.findall(rf'<th class="field-label"><a href="{LIST}([^/]*)/', read(operator, f"{LIST}?o={order}"))
+        assert found == [key for _name, key in expected], order
 
 
 def test_other_lists_show_names_and_lead_to_the_customer(

@@ -76,6 +76,10 @@ def test_bars_show_what_goes_over_the_credit(consumed: float, credited: float | 
     assert widths == [96, used, over]
 
 
+def test_nothing_has_no_bar() -> None:
+    assert show_meter_bar(None, None) == ""
+
+
 def test_columns_are_as_high_as_their_numbers_say() -> None:
     plot = draw_columns("Title", ["May", "June"], [Series("customers", "a", [50, 100]), Series("more", "b", [0, 25])])
     heights = [

@@ -17,24 +17,32 @@ ROWS = 200_000
 ROWS_OF_MARCH = 31 * 24 * 15
 MOST_QUERIES = 10
 MOST_COST = 60_000  # reading all customers once is 28,000
+COST_OF_HALF = 24_000  # less than reading all customers, which is what asking for first and last of them takes
+COST_OF_FEW = 500
 LIST = "/admin/polar_sync/customer/"
+HALVES = ("?active=no", "?active=yes", "?observed=stale", "?observed=fresh")
 ID = "md5('customer' || n)::uuid"
 FILL = f"""
 INSERT INTO polar_sync_customer (id, organization_id, created_at, name, email, external_id, type, billing_address,
-        payload, extra, state_extra, email_verified, deleted_at)
+        payload, extra, state_extra, email_verified, deleted_at, default_payment_method_id)
     SELECT {ID}, '{ORGANIZATION_ID}', '2024-01-01Z'::timestamptz + n * interval '4 minutes', 'Person ' || n,
         'person' || n || '@example.com', 'usr_' || n, 'individual',
         jsonb_build_object('country', CASE WHEN n % 500 = 0 THEN 'IS' ELSE 'FR' END),
         '{{"some": "' || repeat('payload ', 100) || '"}}',
-        '', '', true, CASE WHEN n % 1000 = 0 THEN now() END
+        '', '', true, CASE WHEN n % 1000 = 0 THEN now() END,
+        CASE WHEN n % 5 = 1 THEN md5('payment method' || n)::uuid END
     FROM generate_series(1, {ROWS}) n;
 INSERT INTO polar_sync_customerobservation (customer_id, observed_at, state_observed_at)
     SELECT {ID}, now(), now() - (n % 200) * interval '1 hour' FROM generate_series(1, {ROWS}) n;
 INSERT INTO polar_sync_subscription (id, customer_id, created_at, started_at, status, amount, currency,
-        recurring_interval, is_in_state, product_id, payload)
+        recurring_interval, is_in_state, product_id, price_id, discount_id, payload)
     SELECT md5('subscription' || n)::uuid, {ID}, '2024-01-01Z'::timestamptz + n * interval '4 minutes',
         '2024-01-01Z'::timestamptz + n * interval '4 minutes', CASE WHEN n % 900 = 0 THEN 'trialing' ELSE 'active' END,
-        2000, 'usd', 'month', true, md5('product' || n % 7)::uuid, '{{}}'
+        2000, 'usd', 'month', true, md5('product' || n % 7)::uuid, md5('price' || n % 7)::uuid,
+        CASE WHEN n % 10 = 1 THEN md5('discount' || n % 20000)::uuid END, '{{}}'
+    FROM generate_series(1, {ROWS}, 2) n;
+INSERT INTO polar_sync_subscriptionmeter (id, subscription_id, created_at, meter_id, payload)
+    SELECT md5('subscription meter' || n)::uuid, md5('subscription' || n)::uuid, now(), md5('definition1')::uuid, '{{}}'
     FROM generate_series(1, {ROWS}, 2) n;
 INSERT INTO polar_sync_benefitgrant (id, customer_id, created_at, benefit_id, benefit_type, payload)
     SELECT md5('grant' || n)::uuid, {ID}, now(), md5('benefit' || n % 9)::uuid, 'custom', '{{}}'
@@ -43,9 +51,32 @@ INSERT INTO polar_sync_meter (id, customer_id, created_at, meter_id, consumed_un
     SELECT md5('meter' || n)::uuid, {ID}, now(), md5('definition' || n % 5)::uuid, n, 100, 100 - n % 110, '{{}}'
     FROM generate_series(1, {ROWS}, 2) n;
 ANALYZE polar_sync_customer; ANALYZE polar_sync_customerobservation; ANALYZE polar_sync_subscription;
-ANALYZE polar_sync_benefitgrant; ANALYZE polar_sync_meter;
+ANALYZE polar_sync_subscriptionmeter; ANALYZE polar_sync_benefitgrant; ANALYZE polar_sync_meter;
 """
 FIND = "SELECT md5('subscription1001')::uuid"
+# Every place where an id can be, with the index that says whether it is there, and a customer who has it there.
+IDS = {
+    "customer1001": "polar_sync_customer_pkey",
+    "payment method1001": "polar_customer_payment_method",
+    "subscription1001": "polar_sync_subscription_pkey",
+    "product0": "polar_subscription_product",
+    "price0": "polar_subscription_price",
+    "discount1001": "polar_subscription_discount",
+    "subscription meter1001": "polar_sync_subscriptionmeter_pkey",
+    "grant1001": "polar_sync_benefitgrant_pkey",
+    "benefit2": "polar_grant_benefit",
+    "meter1001": "polar_sync_meter_pkey",
+    "definition1": "polar_meter_balance",
+}
+# Column and direction of lists where all rows have the same there, but for the last.
+ORDERS = {
+    "subscription/?o=5": "polar_subscription_period_end",
+    "subscription/?o=-5": "polar_subscription_period_end",
+    "benefitgrant/?o=4": "polar_grant_created",
+    "benefitgrant/?o=-4": "polar_grant_created",
+    "meter/?o=7": "polar_meter_created",
+    "customer/?o=2": "polar_customer_email",
+}
 PAGES = (
     "",
     "?p=40",
@@ -100,6 +131,14 @@ def test_admin_stays_quick_at_200_000_customers(make_client: Callable[..., Clien
     for order in ("name", "-name", "email", "external_id", "created_at", "-created_at"):
         with subtests.test(order):
             check_order(order)
+    for url, index in ORDERS.items():
+        with subtests.test(url):
+            check_sorted_by_index(staff, f"/admin/polar_sync/{url}", index)
+    with subtests.test("ids"):
+        check_ids(staff)
+    for query in HALVES:
+        with subtests.test(query):
+            check_half(staff, LIST + query)
     with subtests.test("country"):
         check_country(staff)
     with subtests.test("figures"):
@@ -131,6 +170,43 @@ def check_order(order: str) -> None:
     plan = Customer.all_objects.order_by(order, pk).select_related("observation", "organization")[:50].explain()
     assert "Index Scan" in plan
     assert "Seq Scan on polar_sync_customer" not in plan
+
+
+def check_sorted_by_index(staff: Client, url: str, index: str) -> None:
+    """The page is read off the index, however many rows are alike in the column."""
+    rows = next(sql for sql in list_statements(staff, url) if "LIMIT 50" in sql)
+    plan = ask(f"EXPLAIN {rows}", column=None)
+    assert index in plan
+    assert "Sort" not in plan, plan
+
+
+def check_ids(staff: Client) -> None:
+    """Where an id occurs is asked of an index each; the customer who has it is then found by that one condition."""
+    (places,) = (sql for sql in list_statements(staff, f"{LIST}?q={make_id('nobody')}") if "EXISTS" in sql)
+    plan = ask(f"EXPLAIN {places}", column=None)
+    assert not re.search("Seq Scan on polar_sync_(?!organization)", plan), plan
+    others = ("polar_customer_organization", "polar_customer_external_id")
+    assert not [index for index in (*IDS.values(), *others) if index not in plan], plan
+    for name in IDS:
+        key = ask(f"SELECT md5('{name}')::uuid")
+        statements = list_statements(staff, f"{LIST}?q={key}")
+        assert not [sql for sql in statements if " UNION " in sql and "polar_sync_customer" in sql], name
+        assert max(map(estimate_cost, statements)) < MOST_COST, name
+        if name.endswith("1001"):
+            assert "Person 1001<" in staff.get(f"{LIST}?q={key}").content.decode(), name
+            assert max(map(estimate_cost, statements)) < COST_OF_FEW, name
+
+
+def check_half(staff: Client, url: str) -> None:
+    """What many customers match is not read to its end, neither for the page nor for the dates above it."""
+    costs = {sql: estimate_cost(sql) for sql in list_statements(staff, url)}
+    assert max(costs.values()) < COST_OF_HALF, costs
+
+
+def list_statements(staff: Client, url: str) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        assert staff.get(url).status_code == 200
+    return [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
 
 
 def check_country(staff: Client) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Customer, CustomerObservation, Organization, SyncRun
 from polar_sync.payloads import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, dump_canonical
@@ -110,18 +112,41 @@ def test_mirror_of_before_goes_on_where_it_was(first: Any) -> None:
 
 
 @pytest.mark.skipif(not is_postgresql, reason="only there would others have to wait for it")
-def test_nothing_of_before_is_written_anew_or_indexed(first: Any) -> None:
+def test_nothing_of_before_is_written_anew_and_indexes_let_writers_go_on(first: Any) -> None:
     """So no table is locked for longer than it takes to change the catalogue."""
     fill(first)
     before = read_files()
-    migrate(None)
+    with CaptureQueriesContext(connection) as queries:
+        migrate(None)
     after = read_files()
     assert {name: after.get(name) for name in before} == before
     tables = {name for name in after.keys() - before.keys() if name.startswith("polar_sync_")}
+    concurrent = {
+        found[1] for query in queries if (found := re.match(r'CREATE INDEX CONCURRENTLY "(\w+)"', query["sql"]))
+    }
+    assert {name for name, table in list_indexes().items() if table not in tables} <= before.keys() | concurrent
+    assert concurrent
+
+
+@pytest.mark.skipif(not is_postgresql, reason="only there an index can be left half made")
+def test_index_that_was_begun_and_given_up_is_made_anew(first: Any) -> None:
+    fill(first)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX polar_subscription_price ON polar_sync_subscription (status)")
+        cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'polar_subscription_price'::regclass")
+    migrate(None)
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, "polar_sync_subscription")["polar_subscription_price"]
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'polar_subscription_price'::regclass")
+        assert cursor.fetchone() == (True,)
+    assert found["columns"] == ["price_id"]
+
+
+def list_indexes() -> dict[str, str]:
+    """The table of each index."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT indexname, tablename FROM pg_indexes WHERE tablename LIKE 'polar%'")
-        indexes = dict(cursor.fetchall())
-    assert {name for name, table in indexes.items() if table not in tables} <= before.keys()
+        return dict(cursor.fetchall())
 
 
 @pytest.mark.django_db
