@@ -6,9 +6,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.intervals import format_interval
 from polar_sync.admin.labels import show_label, show_time
 from polar_sync.admin.text import show
 from polar_sync.models import Benefit, MeterDefinition, Product
@@ -36,6 +38,9 @@ class CatalogueAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("kind"))
     def detail(self, entry: Any) -> SafeString:
         """What tells it apart from others of its sort: interval, type or unit."""
+        interval, count = (getattr(entry, f"recurring_interval{name}", None) for name in ("", "_count"))
+        if interval and (count or 1) > 1:
+            return show(capfirst(format_interval(interval, count)))
         names = ("recurring_interval", "type", "unit")
         return show(next((getattr(entry, name) for name in names if getattr(entry, name, None)), None))
 

@@ -16,6 +16,7 @@ from polar_sync.admin.filters import (
     Rows,
     StatusFilter,
 )
+from polar_sync.admin.labels import BELOW_ZERO
 
 
 class OwnersOrganizationFilter(OrganizationFilter):
@@ -66,5 +67,5 @@ class BelowZeroFilter(Filter):
         """Those below, or not."""
         del request
         if self.value() == "below":
-            return queryset.filter(balance__lt=0)
-        return queryset.filter(balance__gte=0) if self.value() == "other" else queryset
+            return queryset.filter(balance__lte=BELOW_ZERO)
+        return queryset.filter(balance__gt=BELOW_ZERO) if self.value() == "other" else queryset

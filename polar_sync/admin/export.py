@@ -26,7 +26,8 @@ from polar_sync.admin.base import ModelAdmin
 from polar_sync.models import Meter, Subscription
 
 CHUNK_ROWS = 2000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets pass over the controls, and read the full-width signs as the others.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ _SUBSCRIPTION = (
     ("amount", "amount"),
     ("currency", "currency"),
     ("recurring_interval", "recurring_interval"),
+    ("recurring_interval_count", "product__recurring_interval_count"),
     ("started_at", "started_at"),
     ("current_period_start", "current_period_start"),
     ("current_period_end", "current_period_end"),

@@ -17,6 +17,7 @@ from django.db.models import Count, F, FloatField, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Cast, TruncDay, TruncHour, TruncMonth, TruncYear
 from django.utils import timezone
 
+from polar_sync.admin.labels import BELOW_ZERO
 from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter, Subscription
 
 KEPT_SECONDS = 60
@@ -146,7 +147,7 @@ def _sum_meters() -> tuple[list[MeterTotal], int]:
             number=Count("pk"),
             consumed=total("consumed_units"),
             credited=total("credited_units"),
-            below=Count("pk", filter=Q(balance__lt=0)),
+            below=Count("pk", filter=Q(balance__lte=BELOW_ZERO)),
         )
         .order_by("-number", "meter_id")
     )

@@ -28,11 +28,14 @@ View = Callable[..., HttpResponse]
 
 
 def steering_view(view: View) -> View:
-    """A view that is a POST by somebody who may steer: 403 for others, whatever the method; 405 for what is no POST."""
+    """A view that is a POST by somebody who may steer, and may view what: 403 for others, whatever the method.
+
+    405 for what is no POST.
+    """
 
     @wraps(view)
     def guarded(admin: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.has_perm(SYNC_PERMISSION):
+        if not (request.user.has_perm(SYNC_PERMISSION) and admin.has_view_permission(request)):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])

@@ -9,7 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyInline
-from polar_sync.admin.labels import format_number, show_label, show_time
+from polar_sync.admin.intervals import format_interval
+from polar_sync.admin.labels import format_number, is_below_zero, show_label, show_time
 from polar_sync.admin.money import format_money
 from polar_sync.admin.plots import show_meter_bar
 from polar_sync.admin.text import NOTHING, show, show_name
@@ -17,13 +18,12 @@ from polar_sync.models import BenefitGrant, Meter, Subscription, SubscriptionMet
 
 
 def show_price(subscription: Subscription) -> SafeString:
-    """Amount and interval, such as `20.00 USD a month`."""
+    """Amount and interval, such as `20.00 USD per month`; how many months to an interval is the product's to say."""
     amount = format_money(subscription.amount, subscription.currency)
     if not subscription.recurring_interval:
         return show(amount)
-    return format_html(
-        "{} {}", show(amount), show(_("per %(interval)s") % {"interval": subscription.recurring_interval})
-    )
+    count = subscription.product.recurring_interval_count if subscription.product is not None else None
+    return format_html("{} {}", show(amount), show(format_interval(subscription.recurring_interval, count)))
 
 
 def show_ends(subscription: Subscription) -> SafeString:
@@ -163,4 +163,4 @@ class MeterInline(ReadOnlyInline):
 def show_balance(meter: Meter) -> SafeString:
     """A balance, marked where it is below zero."""
     text = format_number(meter.balance)
-    return show_label(text, tone="bad") if meter.balance is not None and meter.balance < 0 else show(text)
+    return show_label(text, tone="bad") if is_below_zero(meter.balance) else show(text)

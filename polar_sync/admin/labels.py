@@ -17,6 +17,8 @@ from polar_sync.admin.text import NOTHING, clean
 
 STALE_AFTER = timedelta(days=1)
 """A customer that was not observed for so long is called stale."""
+BELOW_ZERO = -0.005
+"""The number nearest to zero that `format_number` shows with a sign."""
 
 _TONES = {
     "active": "good",
@@ -83,6 +85,11 @@ def format_number(number: float | None) -> str:
         return f"{number:.3g}"
     rounded = round(number, 2)
     return number_format(int(rounded) if rounded == int(rounded) else rounded, force_grouping=True)
+
+
+def is_below_zero(number: float | None) -> bool:
+    """Whether people read it so: what is nearer to zero is rounding, and shown as zero."""
+    return number is not None and number <= BELOW_ZERO
 
 
 def format_share(share: float) -> str:

@@ -26,7 +26,7 @@ def show_meter_bar(consumed: float | None, credited: float | None) -> SafeString
     """A small bar of consumed against credited units; what goes over the credit is in another colour."""
     used, granted = max(consumed or 0.0, 0.0), max(credited or 0.0, 0.0)
     if consumed is None and credited is None:
-        return SafeString()
+        return format_html("")
     whole = max(used, granted) or 1.0
     inside, over = BAR_WIDTH * (min(used, granted) / whole), BAR_WIDTH * (max(used - granted, 0.0) / whole)
     return format_html(

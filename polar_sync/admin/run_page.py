@@ -23,14 +23,20 @@ from polar_sync.sync.leases import filter_abandoned
 
 SHOWN_FAILURES = 100
 READ_FAILURES = 1000
+MOST_FAILURES = 10_000
 ALLOWANCE_REASONS = frozenset({"mass_deletion", "empty_listing"})
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
-def build_parts(request: HttpRequest, run: SyncRun, *, site_name: str, may_sync: bool) -> dict[str, str]:
-    """The parts of the page that change while the run goes, as markup by name."""
+def build_parts(
+    request: HttpRequest, run: SyncRun, *, site_name: str, may_sync: bool, may_begin: bool
+) -> dict[str, str]:
+    """The parts of the page that change while the run goes, as markup by name.
+
+    With the buttons that steer it where one `may_sync`, and those that begin another where one `may_begin` one.
+    """
     context = describe_run(run) | {"failures": describe_failures(run, site_name=site_name)}
-    context["tools"] = get_tools(run, site_name=site_name) if may_sync else []
+    context["tools"] = get_tools(run, site_name=site_name, may_begin=may_begin) if may_sync else []
     return {
         name: render_to_string(f"polar_sync/admin/run_{name}.html", context, request=request)
         for name in ("status", "tools", "failures")
@@ -110,8 +116,8 @@ def _is_ahead(run: SyncRun) -> bool:
     return run.is_running and run.waiting_until is not None and run.waiting_until > timezone.now()
 
 
-def get_tools(run: SyncRun, *, site_name: str) -> list[dict[str, Any]]:
-    """The buttons that make sense now."""
+def get_tools(run: SyncRun, *, site_name: str, may_begin: bool) -> list[dict[str, Any]]:
+    """The buttons that make sense now. A run is begun at its organization, and only by who may view that."""
 
     def button(verb: str, label: str) -> dict[str, Any]:
         return {"label": label, "url": reverse(f"{site_name}:polar_sync_syncrun_{verb}", args=(run.pk,)), "verb": verb}
@@ -121,15 +127,31 @@ def get_tools(run: SyncRun, *, site_name: str) -> list[dict[str, Any]]:
         tools.append(button("resume", _("Resume")))
     if run.is_running:
         tools.append(button("cancel", _("Cancel the run")))
-    if run.failed:
+    if run.failed and has_failures_left(run):
         tools.append(button("retry", _("Retry failed customers")))
-    if not run.is_running:
+    if may_begin and not run.is_running:
         url = reverse(f"{site_name}:polar_sync_organization_sync", args=(run.organization_id,))
         tools.append({"label": _("Sync now"), "url": url, "verb": "sync"})
-    if run.reason in ALLOWANCE_REASONS:
+    if may_begin and run.reason in ALLOWANCE_REASONS:
         url = reverse(f"{site_name}:polar_sync_organization_sync", args=(run.organization_id,))
         tools.append({"label": _("Sync and allow the deletions"), "url": url, "verb": "allow"})
     return tools
+
+
+def has_failures_left(run: SyncRun) -> bool:
+    """Whether a customer that failed and can be asked for again has not been mirrored since.
+
+    Looks at `READ_FAILURES` at a time, and as a rule no further than the first; after many it is taken for granted.
+    """
+    failures = SyncFailure.objects.filter(run=run).order_by("pk")
+    for start in range(0, MOST_FAILURES, READ_FAILURES):
+        texts = list(failures.values_list("customer_id", flat=True)[start : start + READ_FAILURES])
+        keys = {key for text in texts if (key := _read_id(text)) is not None}
+        if keys and CustomerObservation.objects.filter(pk__in=keys, answered_at__gt=run.started_at).count() < len(keys):
+            return True
+        if len(texts) < READ_FAILURES:
+            return False
+    return True
 
 
 def describe_failures(run: SyncRun, *, site_name: str) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 from polar_sync import sync
 from polar_sync.admin.base import ModelAdmin
 from polar_sync.admin.handover import hand_over, note, redirect, steering_view, tell_misconfigured
+from polar_sync.admin.run_page import has_failures_left
 from polar_sync.admin.text import clean
 from polar_sync.conf import settings
 from polar_sync.exceptions import ConfigurationError, RunActiveError
-from polar_sync.models import Organization, SyncFailure, SyncRun
+from polar_sync.models import Organization, SyncRun
 from polar_sync.sync.steering import cancel_run
 from polar_sync.tasks import retry_failures, sync_pages
 
@@ -108,8 +109,8 @@ class RunSteeringMixin(ModelAdmin):
         """Have each customer that the run could not mirror asked for again."""
         run = self._get_run(pk)
         url = get_run_url(pk, site_name=self.admin_site.name)
-        if not SyncFailure.objects.filter(run=pk).exists():
-            messages.warning(request, _("The run has no failed customers; there is nothing to retry."))
+        if not has_failures_left(run):
+            messages.warning(request, _("No failed customer of the run is left; there is nothing to retry."))
             return redirect(url)
         try:
             settings.get_organization(run.organization.name)

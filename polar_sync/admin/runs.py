@@ -22,7 +22,7 @@ from polar_sync.admin.run_page import (
 )
 from polar_sync.admin.run_steering import RunSteeringMixin
 from polar_sync.admin.text import NOTHING, clean, show
-from polar_sync.models import SyncRun
+from polar_sync.models import Organization, SyncRun
 
 
 @admin.register(SyncRun)
@@ -85,7 +85,8 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     def _build_parts(self, request: HttpRequest, run: SyncRun) -> dict[str, str]:
         may_sync = self.has_sync_permission(request)
-        return build_parts(request, run, site_name=self.admin_site.name, may_sync=may_sync)
+        may_begin = self.admin_site.get_model_admin(Organization).has_view_permission(request)
+        return build_parts(request, run, site_name=self.admin_site.name, may_sync=may_sync, may_begin=may_begin)
 
     @admin.display(description=gettext_lazy("run"), ordering="id")
     def number(self, run: SyncRun) -> str:

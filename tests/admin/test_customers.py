@@ -12,7 +12,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from polar_sync.models import Customer, CustomerObservation, Organization
+from polar_sync.admin.figures import compute_figures
+from polar_sync.models import Customer, CustomerObservation, Organization, Product
 from polar_sync.payloads import Interval
 from polar_sync.store import apply, observe_state
 from tests import factories
@@ -159,6 +160,32 @@ def test_page_answers_what_the_customer_has(viewer: Client, organization: Organi
     assert "API requests" in page
     assert "&quot;active_subscriptions&quot;" in page
     assert '<input type="submit"' not in page
+
+
+def test_prices_tell_how_many_intervals_they_are_for(viewer: Client, organization: Organization, names: None) -> None:
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    places = (page_of("one"), "/admin/polar_sync/subscription/")
+    for url in places:
+        assert "0.00 USD</bdi> <bdi>per month</bdi>" in read(viewer, url)
+    Product.objects.update(recurring_interval="month", recurring_interval_count=3)
+    for url in places:
+        assert "0.00 USD</bdi> <bdi>every 3 months</bdi>" in read(viewer, url)
+    assert '<td class="field-detail"><bdi>Every 3 months</bdi></td>' in read(viewer, "/admin/polar_sync/product/")
+
+
+def test_balances_that_are_shown_as_zero_are_not_below_it(viewer: Client, organization: Organization) -> None:
+    balances = {"none": -1e-9, "some": -0.006}
+    apply_states(
+        organization,
+        *(build_state(key, meters=[factories.build_meter(key, balance=number)]) for key, number in balances.items()),
+        interval=read_at(0),
+    )
+    meters = "/admin/polar_sync/meter/"
+    assert "polar-bad" not in read(viewer, page_of("none"))
+    assert '<span class="polar-label polar-bad">-0.01</span>' in read(viewer, page_of("some"))
+    for query, name in (("below", "some"), ("other", "none")):
+        assert re.findall(r"one|none|some", read(viewer, f"{meters}?balance={query}").split("result_list")[1]) == [name]
+    assert compute_figures().below_zero == 1
 
 
 def test_linked_user_is_shown_to_those_who_may_view_users(

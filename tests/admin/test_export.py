@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from polar_sync.models import Customer, Organization
+from polar_sync.models import Customer, Organization, Product
 from tests.factories import apply_states, build_full_state, build_state, make_id, read_at
 
 LIST = "/admin/polar_sync/customer/"
@@ -63,10 +63,17 @@ def test_lists_of_children_export_themselves(
     assert read_rows(operator.post(f"/admin/polar_sync/{model}/", chosen)) == rows[:1]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_formulas_are_text_in_the_file(operator: Client, organization: Organization, text: str) -> None:
-    apply_states(organization, build_state("one", name=text), interval=read_at(0))
-    assert read_rows(operator.get(f"{LIST}export/customers.csv"))[0]["name"] == f"'{text}"
+@pytest.mark.parametrize("sign", [*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20"])
+def test_formulas_are_text_in_the_file(operator: Client, organization: Organization, sign: str) -> None:
+    apply_states(organization, build_state("one", name=f"{sign}1"), interval=read_at(0))
+    assert read_rows(operator.get(f"{LIST}export/customers.csv"))[0]["name"] == f"'{sign}1"
+
+
+def test_interval_counts_are_in_the_file(operator: Client, organization: Organization, names: None) -> None:
+    Product.objects.update(recurring_interval_count=3)
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    (row,) = read_rows(operator.get("/admin/polar_sync/subscription/export/own_subscriptions.csv"))[:1]
+    assert (row["recurring_interval"], row["recurring_interval_count"]) == ("month", "3")
 
 
 def test_numbers_below_zero_stay_numbers(operator: Client, organization: Organization) -> None:

@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone, translation
 
-from polar_sync.admin.labels import format_age, format_number, format_share, show_label, show_observed, show_time
+from polar_sync.admin.intervals import format_interval
+from polar_sync.admin.labels import (
+    format_age,
+    format_number,
+    format_share,
+    is_below_zero,
+    show_label,
+    show_observed,
+    show_time,
+)
 from polar_sync.admin.money import format_money
 from polar_sync.admin.paging import AtLeast
 from polar_sync.admin.plots import Series, draw_columns, draw_lines, show_meter_bar
@@ -44,6 +53,28 @@ def test_units_are_rounded_for_people(number: float | None, text: str) -> None:
     assert format_number(number) == text
 
 
+@pytest.mark.parametrize(
+    ("interval", "count", "text"),
+    [
+        ("month", None, "per month"),
+        ("month", 0, "per month"),
+        ("year", 1, "per year"),
+        ("month", 3, "every 3 months"),
+        ("day", 1000, "every 1,000 days"),
+        ("week", 2, "every 2 weeks"),
+        ("fortnight", 1, "per fortnight"),
+        ("fortnight", 2, "every 2 × fortnight"),
+    ],
+)
+def test_intervals_are_counted(interval: str, count: int | None, text: str) -> None:
+    assert format_interval(interval, count) == text
+
+
+@pytest.mark.parametrize("number", [None, 0, -1e-9, -0.004, -0.005, -0.0050001, -0.01, -5, 3, float("-inf")])
+def test_below_zero_is_what_is_shown_with_a_sign(number: float | None) -> None:
+    assert is_below_zero(number) == format_number(number).startswith("-")
+
+
 @pytest.mark.parametrize(("share", "text"), [(0.0, "0 %"), (0.5, "50.0 %"), (0.99999, "99.9 %"), (1.0, "100 %")])
 def test_nearly_all_is_not_called_all(share: float, text: str) -> None:
     assert format_share(share) == text
@@ -74,10 +105,6 @@ def test_times_are_told_relative_to_now() -> None:
 def test_bars_show_what_goes_over_the_credit(consumed: float, credited: float | None, used: float, over: float) -> None:
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([0-9.]+)"', show_meter_bar(consumed, credited))]
     assert widths == [96, used, over]
-
-
-def test_nothing_has_no_bar() -> None:
-    assert show_meter_bar(None, None) == ""
 
 
 def test_columns_are_as_high_as_their_numbers_say() -> None:

@@ -1,16 +1,18 @@
 """The list of runs, and what a run's page shows while the run goes."""
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from polar_sync.admin.run_page import get_share
-from polar_sync.models import Organization, SyncFailure, SyncRun
-from tests.factories import make_id
+from polar_sync.models import CustomerObservation, Organization, SyncFailure, SyncRun
+from tests.factories import apply_states, build_state, make_id, make_uuid, read_at
 
 LIST = "/admin/polar_sync/syncrun/"
 pytestmark = pytest.mark.django_db
@@ -84,6 +86,45 @@ def test_failures_are_grouped_by_reason_without_their_ids(viewer: Client, organi
     assert '<bdi>ServerError: GET /v1/customers/…/state: 502</bdi></td><td class="polar-number">300</td>' in page
     assert "Only the first 100 are shown" in page
     assert page.count("not yet") == 100
+
+
+@pytest.mark.parametrize(("status", "bars"), [("running", 1), ("failed", 0)])
+def test_bar_without_a_share_moves_only_while_the_run_goes(
+    viewer: Client, organization: Organization, status: str, bars: int
+) -> None:
+    run = SyncRun.objects.create(organization=organization, status=status)
+    assert viewer.get(f"{LIST}{run.pk}/change/").content.decode().count("<progress>") == bars
+
+
+def test_retry_is_offered_while_a_failed_customer_is_left(operator: Client, organization: Organization) -> None:
+    run = SyncRun.objects.create(organization=organization, status="partial", failed=3)
+    page, door = f"{LIST}{run.pk}/live.json", f"{LIST}{run.pk}/retry/"
+    for name in (make_id("one"), make_id("two"), "(no id) abc"):
+        SyncFailure.objects.create(run=run, customer_id=name, reason="?")
+    apply_states(organization, build_state("one"), build_state("two"), interval=read_at(0))
+    answers = CustomerObservation.objects.order_by("pk")
+    answers.update(answered_at=run.started_at - timedelta(seconds=1))
+    assert "/retry/" in operator.get(page).json()["parts"]["tools"]
+    answers.filter(pk=make_uuid("one")).update(answered_at=run.started_at + timedelta(seconds=1))
+    assert "/retry/" in operator.get(page).json()["parts"]["tools"]
+    answers.update(answered_at=run.started_at + timedelta(seconds=1))
+    assert "/retry/" not in operator.get(page).json()["parts"]["tools"], "the one that is left has no id to ask for"
+    assert "nothing to retry" in str(list(get_messages(operator.post(door).wsgi_request))[-1])
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_customers_that_are_left_are_looked_for_among_all(
+    operator: Client, organization: Organization, monkeypatch: pytest.MonkeyPatch, is_left: bool
+) -> None:
+    monkeypatch.setattr("polar_sync.admin.run_page.READ_FAILURES", 4)
+    run = SyncRun.objects.create(organization=organization, status="partial", failed=9)
+    SyncFailure.objects.bulk_create(SyncFailure(run=run, customer_id=make_id(n), reason="?") for n in range(9))
+    apply_states(organization, *map(build_state, range(9)), interval=read_at(0))
+    CustomerObservation.objects.update(answered_at=run.started_at + timedelta(seconds=1))
+    if is_left:
+        CustomerObservation.objects.filter(pk=make_uuid(8)).update(answered_at=None)
+    tools = operator.get(f"{LIST}{run.pk}/live.json").json()["parts"]["tools"]
+    assert ("/retry/" in tools) == is_left
 
 
 def test_parts_hold_no_script_and_no_style(viewer: Client, organization: Organization) -> None:

@@ -41,8 +41,9 @@ INSERT INTO polar_sync_subscription (id, customer_id, created_at, started_at, st
         2000, 'usd', 'month', true, md5('product' || n % 7)::uuid, md5('price' || n % 7)::uuid,
         CASE WHEN n % 10 = 1 THEN md5('discount' || n % 20000)::uuid END, '{{}}'
     FROM generate_series(1, {ROWS}, 2) n;
-INSERT INTO polar_sync_subscriptionmeter (id, subscription_id, created_at, meter_id, payload)
-    SELECT md5('subscription meter' || n)::uuid, md5('subscription' || n)::uuid, now(), md5('definition1')::uuid, '{{}}'
+INSERT INTO polar_sync_subscriptionmeter (id, subscription_id, created_at, meter_id, consumed_units, payload)
+    SELECT md5('subscription meter' || n)::uuid, md5('subscription' || n)::uuid, now(), md5('definition1')::uuid, n,
+        '{{}}'
     FROM generate_series(1, {ROWS}, 2) n;
 INSERT INTO polar_sync_benefitgrant (id, customer_id, created_at, benefit_id, benefit_type, payload)
     SELECT md5('grant' || n)::uuid, {ID}, now(), md5('benefit' || n % 9)::uuid, 'custom', '{{}}'

@@ -74,6 +74,29 @@ def test_viewer_cannot_send_an_action(mirrored: FakePolarServer, viewer: Client,
     assert Customer.objects.count() == 12
 
 
+def test_nothing_is_steered_that_one_may_not_view(
+    mirrored: FakePolarServer, make_client: Callable[..., Client], eager_celery: None
+) -> None:
+    blind = make_client("sync_organization", is_viewer=False)
+    run = begin_run(polar_settings.get_organization("default"))
+    mirrored.polar.reset_counts()
+    for url in list_doors():
+        assert blind.post(url).status_code == 403, url
+    run.refresh_from_db()
+    assert run.is_running
+    assert not mirrored.polar.requests
+    assert not LogEntry.objects.exists()
+
+
+def test_run_is_begun_only_by_who_may_view_its_organization(
+    mirrored: FakePolarServer, make_client: Callable[..., Client]
+) -> None:
+    run = SyncRun.objects.get()
+    for names, is_offered in ((["view_syncrun"], False), (["view_syncrun", "view_organization"], True)):
+        client = make_client("sync_organization", *names, is_viewer=False)
+        assert ("Sync now" in client.get(f"{ROOT}/syncrun/{run.pk}/change/").content.decode()) == is_offered
+
+
 def test_strangers_are_sent_to_the_login(mirrored: FakePolarServer, make_client: Callable[..., Client]) -> None:
     nobody = make_client(is_viewer=False)
     for url in list_doors():
