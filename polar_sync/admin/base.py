@@ -10,10 +10,11 @@ from django.forms import CheckboxInput
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from polar_sync.admin.change_lists import IndexedChangeList, is_comparison
-from polar_sync.admin.paging import BoundedPaginator
+from polar_sync.admin.paging import BoundedPaginator, Count
 from polar_sync.admin.text import clean
 
 if TYPE_CHECKING:  # Django's own classes take no type arguments when they run
@@ -26,6 +27,8 @@ else:
 SYNC_PERMISSION = "polar_sync.sync_organization"
 EXPORT_PERMISSION = "polar_sync.export_customers"
 TITLE_LENGTH = 120
+MAX_INLINE_ROWS = 20
+"""Rows that a table of a customer's page shows; a link leads to the rest."""
 
 
 class ReadOnlyAdminMixin:
@@ -55,6 +58,8 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
     paginator = BoundedPaginator
     list_max_show_all = 0
     change_form_template = "admin/polar_sync/change_form.html"
+    change_list_template = "admin/polar_sync/change_list.html"
+    object_history_template = "admin/polar_sync/object_history.html"
 
     class Media:
         css = {"all": ("polar_sync/admin.css",)}  # noqa: RUF012 - Django's way
@@ -83,11 +88,19 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
         box = CheckboxInput({"class": "action-select", "aria-label": label}, lambda _value: False)
         return box.render(ACTION_CHECKBOX_NAME, str(obj.pk))
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Titled by what it lists: there is nothing to select and change."""
+        return super().changelist_view(request, {"title": self._name_all(), **(extra_context or {})})
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         """Say who it is in the title without letting the name do anything else."""
         original = context.get("original")
         context["subtitle"] = context["polar_title"] = self.get_title(original)
+        context["title"] = capfirst(self.opts.verbose_name)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _name_all(self) -> str:
+        return capfirst(str(self.opts.verbose_name_plural))
 
     def get_title(self, original: Any) -> str:
         """What the tab and the breadcrumbs call it."""
@@ -120,9 +133,17 @@ class Harmless(str):
 class PrefetchedFormSet(InlineFormSet):
     """Rows that the page has fetched already, with all that they show."""
 
-    def get_queryset(self) -> Any:
+    def get_all(self) -> Any:
         """Those of the object shown, from its prefetch."""
         return getattr(self.instance, self.fk.remote_field.get_accessor_name()).all()
+
+    def get_queryset(self) -> Any:
+        """The first of them; the list of their kind has all."""
+        return self.get_all()[:MAX_INLINE_ROWS]
+
+    def count_all(self) -> int:
+        """How many there are."""
+        return Count(len(self.get_all()))
 
 
 class ReadOnlyInline(ReadOnlyAdminMixin, TabularInline):

@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.display_names import get_display_name
 from polar_sync.admin.intervals import format_interval
 from polar_sync.admin.labels import show_label, show_time
-from polar_sync.admin.text import show
+from polar_sync.admin.text import show, show_id
 from polar_sync.models import Benefit, MeterDefinition, Product
 
 
@@ -31,9 +33,9 @@ class CatalogueAdmin(ReadOnlyAdmin):
         return show(entry.name, length=200)
 
     @admin.display(description=gettext_lazy("Polar id"))
-    def polar_id(self, entry: Any) -> str:
+    def polar_id(self, entry: Any) -> SafeString:
         """To be looked up elsewhere."""
-        return str(entry.pk)
+        return show_id(entry.pk)
 
     @admin.display(description=gettext_lazy("kind"))
     def detail(self, entry: Any) -> SafeString:
@@ -42,12 +44,13 @@ class CatalogueAdmin(ReadOnlyAdmin):
         if interval and (count or 1) > 1:
             return show(capfirst(format_interval(interval, count)))
         names = ("recurring_interval", "type", "unit")
-        return show(next((getattr(entry, name) for name in names if getattr(entry, name, None)), None))
+        found = next((getattr(entry, name) for name in names if getattr(entry, name, None)), None)
+        return show(get_display_name(found) if found else None)
 
     @admin.display(description=gettext_lazy("archived"))
     def archived(self, entry: Any) -> SafeString:
         """Whether Polar says that it is out of use."""
-        return show_label("✓", tone="warn") if entry.is_archived else show(None)
+        return show_label(_("Archived"), tone="warn") if entry.is_archived else show(None)
 
     @admin.display(description=gettext_lazy("observed"))
     def seen(self, entry: Any) -> SafeString:

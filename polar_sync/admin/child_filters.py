@@ -61,7 +61,7 @@ class BelowZeroFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Below zero, and not."""
         del request, model_admin
-        return [("below", _("below zero")), ("other", _("zero or more"))]
+        return [("below", _("Below zero")), ("other", _("Zero or more"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those below, or not."""

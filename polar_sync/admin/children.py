@@ -16,7 +16,7 @@ from polar_sync.admin import child_filters as filters
 from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.export import ExportAdminMixin
 from polar_sync.admin.inlines import show_balance, show_ends, show_price
-from polar_sync.admin.labels import format_number, show_label, show_time
+from polar_sync.admin.labels import show_code, show_number, show_time
 from polar_sync.admin.plots import show_meter_bar
 from polar_sync.admin.search import search_by_customer
 from polar_sync.admin.text import show, show_name
@@ -75,7 +75,7 @@ class SubscriptionAdmin(ExportAdminMixin, ChildAdmin):
     @admin.display(description=gettext_lazy("status"))
     def status_label(self, subscription: Subscription) -> SafeString:
         """As Polar says it."""
-        return show_label(subscription.status or "–")
+        return show_code(subscription.status)
 
     @admin.display(description=gettext_lazy("price"))
     def price(self, subscription: Subscription) -> SafeString:
@@ -109,7 +109,7 @@ class BenefitGrantAdmin(ChildAdmin):
     @admin.display(description=gettext_lazy("type"))
     def type_label(self, grant: BenefitGrant) -> SafeString:
         """As Polar says it."""
-        return show_label(grant.benefit_type or "–")
+        return show_code(grant.benefit_type)
 
     @admin.display(description=gettext_lazy("granted"))
     def granted(self, grant: BenefitGrant) -> SafeString:
@@ -133,21 +133,21 @@ class MeterAdmin(ExportAdminMixin, ChildAdmin):
         return show_name(meter.meter, meter.meter_id)
 
     @admin.display(description=gettext_lazy("consumed"))
-    def consumed(self, meter: Meter) -> str:
+    def consumed(self, meter: Meter) -> SafeString:
         """Units."""
-        return format_number(meter.consumed_units)
+        return show_number(meter.consumed_units)
 
     @admin.display(description=gettext_lazy("credited"))
-    def credited(self, meter: Meter) -> str:
+    def credited(self, meter: Meter) -> SafeString:
         """Units."""
-        return format_number(meter.credited_units)
+        return show_number(meter.credited_units)
 
     @admin.display(description=gettext_lazy("balance"), ordering="balance")
     def balance_label(self, meter: Meter) -> SafeString:
         """Units, marked where they are below zero."""
         return show_balance(meter)
 
-    @admin.display(description=gettext_lazy("consumed of credited"))
+    @admin.display(description=gettext_lazy("consumption"))
     def bar(self, meter: Meter) -> SafeString:
         """The same, to be seen at once."""
         return show_meter_bar(meter.consumed_units, meter.credited_units)

@@ -9,24 +9,13 @@ from uuid import UUID
 from django.db.models import QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 
+from polar_sync.admin.display_names import BENEFIT_TYPES, get_display_name
 from polar_sync.admin.text import clean
 from polar_sync.models import Benefit, Organization, Product
 
 MAX_CHOICES = 200
 _KEPT = "_polar_sync_choices"
-# https://polar.sh/docs/api-reference/benefits/list; others come from the catalogue.
-_BENEFIT_TYPES = (
-    "custom",
-    "discord",
-    "downloadables",
-    "feature_flag",
-    "github_repository",
-    "license_keys",
-    "meter_credit",
-    "slack_shared_channel",
-)
 
 
 def get_choices(request: HttpRequest) -> dict[str, list[tuple[str, str]]]:
@@ -49,8 +38,8 @@ def _read_choices() -> dict[str, list[tuple[str, str]]]:
     for kind, value, name in rows.order_by():
         if value is not None:
             found[kind].append((_read_value(kind, value), clean(name or value)))
-    known = {value for value, _name in found["benefit_type"]}
-    found["benefit_type"] += [(value, value) for value in _BENEFIT_TYPES if value not in known]
+    found_types = {value for value, _name in found["benefit_type"]}
+    found["benefit_type"] = [(value, clean(get_display_name(value))) for value in {*BENEFIT_TYPES, *found_types}]
     return {kind: sorted(of_kind, key=lambda pair: pair[1].casefold())[:MAX_CHOICES] for kind, of_kind in found.items()}
 
 
@@ -65,17 +54,3 @@ def _select(kind: str, rows: QuerySet[Any], value: str, *, name: str = "name") -
         Cast(value, TextField()),
         Cast(name, TextField()),
     )
-
-
-def get_statuses() -> list[tuple[str, str]]:
-    """Statuses of subscriptions: https://polar.sh/docs/api-reference/subscriptions/get."""
-    return [
-        ("active", _("active")),
-        ("trialing", _("trialing")),
-        ("past_due", _("past due")),
-        ("canceled", _("canceled")),
-        ("unpaid", _("unpaid")),
-        ("paused", _("paused")),
-        ("incomplete", _("incomplete")),
-        ("incomplete_expired", _("incomplete, expired")),
-    ]

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from polar_sync.admin.labels import show_label, show_observed, show_time
-from polar_sync.admin.text import NOTHING, show, show_name
+from polar_sync.admin.labels import format_number, show_code, show_number, show_observed, show_time
+from polar_sync.admin.text import NOTHING, clean, show, show_name
 from polar_sync.models import Customer
 
 SHOWN_PRODUCTS = 4
@@ -22,31 +22,35 @@ class CustomerColumns:
 
     @admin.display(description=gettext_lazy("customer"), ordering="name")
     def label(self, customer: Customer) -> SafeString:
-        """The name, or what else tells who it is."""
-        text = show(str(customer))
-        return text if customer.deleted_at is None else format_html("{} {}", text, show_label(_("deleted"), tone="bad"))
+        """The name, or what else tells who it is, and the address below it."""
+        marks = [show(str(customer))]
+        if customer.type not in {None, "individual"}:
+            marks.append(show_code(customer.type))
+        if customer.deleted_at is not None:
+            marks.append(show_code("deleted"))
+        line = format_html_join(" ", "{}", ((mark,) for mark in marks))
+        if not customer.email:
+            return line
+        address = self.email_mark(customer)
+        return format_html(
+            '{}<span class="polar-below polar-pair" title="{}">{}</span>', line, clean(customer.email), address
+        )
 
-    @admin.display(description=gettext_lazy("email"), ordering="email")
+    @admin.display(description=gettext_lazy("email"))
     def email_mark(self, customer: Customer) -> SafeString:
         """The address, marked where Polar has verified it."""
         if not customer.email_verified or not customer.email:
             return show(customer.email)
         return format_html(
-            '{} <span class="polar-verified" title="{}">✓<span class="polar-hidden">{}</span></span>',
+            '{0} <span class="polar-verified" title="{1}">✓<span class="polar-hidden">{1}</span></span>',
             show(customer.email),
-            _("verified"),
             _("verified"),
         )
 
     @admin.display(description=gettext_lazy("external id"), ordering="external_id")
     def external(self, customer: Customer) -> SafeString:
         """Your own id."""
-        return show(customer.external_id, length=40)
-
-    @admin.display(description=gettext_lazy("type"))
-    def type_text(self, customer: Customer) -> SafeString:
-        """Individual, team, or what Polar adds."""
-        return show(customer.type, length=20)
+        return show(customer.external_id, length=20)
 
     @admin.display(description=gettext_lazy("organization"))
     def organization_name(self, customer: Customer) -> SafeString:
@@ -61,19 +65,19 @@ class CustomerColumns:
             "",
             '<div class="polar-line">{} {}</div>',
             (
-                (show_name(one.product, one.product_id, length=40), show_label(one.status or "–"))
+                (show_name(one.product, one.product_id, length=40), show_code(one.status))
                 for one in subscriptions[:SHOWN_PRODUCTS]
             ),
         )
         hidden = len(subscriptions) - SHOWN_PRODUCTS
         if hidden > 0:
-            return format_html("{}<div>{}</div>", lines, _("and %(number)s more") % {"number": hidden})
+            return format_html("{}<div>{}</div>", lines, _("and %(number)s more") % {"number": format_number(hidden)})
         return lines or NOTHING
 
     @admin.display(description=gettext_lazy("benefits"))
-    def grants(self, customer: Any) -> int:
+    def grants(self, customer: Any) -> SafeString:
         """How many are granted."""
-        return int(customer.grant_count)
+        return show_number(customer.grant_count or None)
 
     @admin.display(description=gettext_lazy("observed"))
     def observed(self, customer: Customer) -> SafeString:

@@ -9,8 +9,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from polar_sync.admin.display_names import get_display_name
 from polar_sync.admin.labels import show_time
-from polar_sync.admin.text import NOTHING, escape_json, show
+from polar_sync.admin.text import NOTHING, escape_json, show, show_id
 from polar_sync.models import Customer
 
 MAX_METADATA = 5000
@@ -32,7 +33,7 @@ class CustomerFields:
     @admin.display(description=gettext_lazy("type"))
     def type_whole(self, customer: Customer) -> SafeString:
         """Whole, up to a page."""
-        return show(customer.type, length=1000)
+        return show(get_display_name(customer.type) if customer.type else None, length=1000)
 
     @admin.display(description=gettext_lazy("locale"))
     def locale_text(self, customer: Customer) -> SafeString:
@@ -65,7 +66,7 @@ class CustomerFields:
     @admin.display(description=gettext_lazy("Polar id"))
     def polar_id(self, customer: Customer) -> SafeString:
         """To be looked up elsewhere."""
-        return format_html('<code class="polar-id">{}</code>', customer.pk)
+        return show_id(customer.pk)
 
     @admin.display(description=gettext_lazy("created"))
     def created_time(self, customer: Customer) -> SafeString:
@@ -85,4 +86,4 @@ class CustomerFields:
     @admin.display(description=gettext_lazy("default payment method"))
     def payment_method(self, customer: Customer) -> SafeString:
         """Its id on Polar."""
-        return show(customer.default_payment_method_id)
+        return show_id(customer.default_payment_method_id)

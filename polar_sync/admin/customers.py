@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin import filters
 from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.choices import get_choices
 from polar_sync.admin.customer_columns import CustomerColumns
 from polar_sync.admin.customer_fields import CustomerFields
 from polar_sync.admin.export import ExportAdminMixin
@@ -36,13 +37,11 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
 
     list_display = (
         "label",
-        "email_mark",
         "products",
         "grants",
         "observed",
         "external",
         "created",
-        "type_text",
         "organization_name",
     )
     list_filter = (
@@ -86,6 +85,11 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
             },
         ),
     )
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """The organization only where there are several: the filters have asked which."""
+        is_one = len(get_choices(request).get("organization", [])) <= 1
+        return tuple(name for name in self.list_display if not (is_one and name == "organization_name"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Deleted customers included: staff ask about them too."""

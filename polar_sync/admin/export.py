@@ -102,14 +102,12 @@ def _get_meters(customers: QuerySet[Any]) -> QuerySet[Any]:
 
 
 EXPORTS = {
-    "customers": Export("customers", gettext_lazy("Export customers as CSV"), _CUSTOMER, _get_own),
-    "subscriptions": Export(
-        "subscriptions", gettext_lazy("Export subscriptions as CSV"), _SUBSCRIPTION, _get_subscriptions
-    ),
-    "meters": Export("meters", gettext_lazy("Export meters as CSV"), _METER, _get_meters),
+    "customers": Export("customers", gettext_lazy("Customers as CSV"), _CUSTOMER, _get_own),
+    "subscriptions": Export("subscriptions", gettext_lazy("Subscriptions as CSV"), _SUBSCRIPTION, _get_subscriptions),
+    "meters": Export("meters", gettext_lazy("Meters as CSV"), _METER, _get_meters),
     # From lists of these themselves:
-    "own_subscriptions": Export("subscriptions", gettext_lazy("Export as CSV"), _SUBSCRIPTION, _get_own),
-    "own_meters": Export("meters", gettext_lazy("Export as CSV"), _METER, _get_own),
+    "own_subscriptions": Export("subscriptions", gettext_lazy("Subscriptions as CSV"), _SUBSCRIPTION, _get_own),
+    "own_meters": Export("meters", gettext_lazy("Meters as CSV"), _METER, _get_own),
 }
 
 
@@ -153,19 +151,19 @@ class ExportAdminMixin(ModelAdmin):
             return HttpResponseRedirect(f"{url}?{ERROR_FLAG}=1")
         return stream(EXPORTS[kind], rows)
 
-    @admin.action(description=EXPORTS["customers"].label, permissions=["export"])
+    @admin.action(description=gettext_lazy("Export customers as CSV"), permissions=["export"])
     def export_customers(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The selected customers."""
         del request
         return stream(EXPORTS["customers"], rows)
 
-    @admin.action(description=EXPORTS["subscriptions"].label, permissions=["export"])
+    @admin.action(description=gettext_lazy("Export subscriptions as CSV"), permissions=["export"])
     def export_subscriptions(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The subscriptions of the selected customers."""
         del request
         return stream(EXPORTS["subscriptions"], rows)
 
-    @admin.action(description=EXPORTS["meters"].label, permissions=["export"])
+    @admin.action(description=gettext_lazy("Export meters as CSV"), permissions=["export"])
     def export_meters(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The meters of the selected customers."""
         del request

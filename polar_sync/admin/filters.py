@@ -16,7 +16,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from polar_sync.admin.choices import get_choices, get_statuses
+from polar_sync.admin.choices import get_choices
+from polar_sync.admin.display_names import CUSTOMER_TYPES, SUBSCRIPTION_STATUSES, list_choices
 from polar_sync.admin.labels import STALE_AFTER
 from polar_sync.admin.text import clean
 from polar_sync.models import BenefitGrant, Subscription
@@ -65,6 +66,10 @@ class OrganizationFilter(UuidFilter):
         del model_admin
         return get_choices(request).get("organization", [])
 
+    def has_output(self) -> bool:
+        """Where there are several, or one is asked for."""
+        return len(self.lookup_choices) > 1 or bool(self.value())
+
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Of that organization."""
         del request
@@ -80,7 +85,7 @@ class TypeFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Polar's types of today."""
         del request, model_admin
-        return [("individual", _("individual")), ("team", _("team")), ("other", _("other"))]
+        return [*list_choices(CUSTOMER_TYPES), ("other", _("Other"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Of that type."""
@@ -99,7 +104,7 @@ class ActiveFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Yes and no."""
         del request, model_admin
-        return [("yes", _("yes")), ("no", _("no"))]
+        return [("yes", _("Yes")), ("no", _("No"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with, or those without."""
@@ -119,7 +124,7 @@ class StatusFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Polar's statuses of today."""
         del request, model_admin
-        return get_statuses()
+        return list_choices(SUBSCRIPTION_STATUSES)
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with such a subscription, each once."""
@@ -176,7 +181,7 @@ class DeletedFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Yes and no."""
         del request, model_admin
-        return [("no", _("no")), ("yes", _("yes"))]
+        return [("no", _("No")), ("yes", _("Yes"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """The living, or the deleted."""
@@ -195,7 +200,7 @@ class StaleFilter(Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Fresh and stale."""
         del request, model_admin
-        return [("fresh", _("in the last day")), ("stale", _("longer ago, or never"))]
+        return [("fresh", _("In the last day")), ("stale", _("Longer ago, or never"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those observed since a day ago, or not."""

@@ -10,10 +10,10 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyInline
 from polar_sync.admin.intervals import format_interval
-from polar_sync.admin.labels import format_number, is_below_zero, show_label, show_time
+from polar_sync.admin.labels import format_number, is_below_zero, show_code, show_number, show_time
 from polar_sync.admin.money import format_money
 from polar_sync.admin.plots import show_meter_bar
-from polar_sync.admin.text import NOTHING, show, show_name
+from polar_sync.admin.text import NOTHING, show, show_id, show_name
 from polar_sync.models import BenefitGrant, Meter, Subscription, SubscriptionMeter
 
 
@@ -47,7 +47,7 @@ class SubscriptionInline(ReadOnlyInline):
     @admin.display(description=gettext_lazy("status"))
     def status_label(self, subscription: Subscription) -> SafeString:
         """As Polar says it."""
-        return show_label(subscription.status or "–")
+        return show_code(subscription.status)
 
     @admin.display(description=gettext_lazy("price"))
     def price(self, subscription: Subscription) -> SafeString:
@@ -69,29 +69,34 @@ class SubscriptionInline(ReadOnlyInline):
         """When it is over, if that is known."""
         return show_ends(subscription)
 
-    @admin.display(description=gettext_lazy("consumed of its meters"))
+    @admin.display(description=gettext_lazy("consumption"))
     def consumption(self, subscription: Subscription) -> SafeString:
         """A line for each meter of the subscription."""
-        return (
-            format_html_join("", "<div>{}</div>", ((_show_line(meter),) for meter in subscription.meters.all()))
-            or NOTHING
-        )
+        lines = ((_show_line(meter, subscription.currency),) for meter in subscription.meters.all())
+        return format_html_join("", "<div>{}</div>", lines) or NOTHING
 
     @admin.display(description=gettext_lazy("Polar id"))
     def polar_id(self, subscription: Subscription) -> SafeString:
         """To be looked up elsewhere."""
-        return format_html('<code class="polar-id">{}</code>', subscription.pk)
+        return show_id(subscription.pk)
 
 
-def _show_line(meter: SubscriptionMeter) -> SafeString:
+def _show_line(meter: SubscriptionMeter, currency: str | None) -> SafeString:
     return format_html(
         "{}: {} {} {}",
         show_name(meter.meter, meter.meter_id),
-        _("%(consumed)s of %(credited)s")
-        % {"consumed": format_number(meter.consumed_units), "credited": format_number(meter.credited_units)},
+        show_consumption(meter.consumed_units, meter.credited_units),
         show_meter_bar(meter.consumed_units, meter.credited_units),
-        f"({meter.amount})" if meter.amount else "",
+        show(format_money(meter.amount, currency)) if meter.amount else "",
     )
+
+
+def show_consumption(consumed: float | None, credited: float | None) -> SafeString:
+    """The two numbers, such as `12.5 of 10`; a dash where nothing was consumed of nothing."""
+    if not consumed and not credited:
+        return NOTHING
+    numbers = {"consumed": format_number(consumed), "credited": format_number(credited)}
+    return format_html("<bdi>{}</bdi>", _("%(consumed)s of %(credited)s") % numbers)
 
 
 class BenefitGrantInline(ReadOnlyInline):
@@ -109,7 +114,7 @@ class BenefitGrantInline(ReadOnlyInline):
     @admin.display(description=gettext_lazy("type"))
     def type_label(self, grant: BenefitGrant) -> SafeString:
         """As Polar says it."""
-        return show_label(grant.benefit_type or "–")
+        return show_code(grant.benefit_type)
 
     @admin.display(description=gettext_lazy("granted"))
     def granted(self, grant: BenefitGrant) -> SafeString:
@@ -119,7 +124,7 @@ class BenefitGrantInline(ReadOnlyInline):
     @admin.display(description=gettext_lazy("Polar id"))
     def polar_id(self, grant: BenefitGrant) -> SafeString:
         """To be looked up elsewhere."""
-        return format_html('<code class="polar-id">{}</code>', grant.pk)
+        return show_id(grant.pk)
 
 
 class MeterInline(ReadOnlyInline):
@@ -135,21 +140,21 @@ class MeterInline(ReadOnlyInline):
         return show_name(meter.meter, meter.meter_id)
 
     @admin.display(description=gettext_lazy("consumed"))
-    def consumed(self, meter: Meter) -> str:
+    def consumed(self, meter: Meter) -> SafeString:
         """Units."""
-        return format_number(meter.consumed_units)
+        return show_number(meter.consumed_units)
 
     @admin.display(description=gettext_lazy("credited"))
-    def credited(self, meter: Meter) -> str:
+    def credited(self, meter: Meter) -> SafeString:
         """Units."""
-        return format_number(meter.credited_units)
+        return show_number(meter.credited_units)
 
     @admin.display(description=gettext_lazy("balance"))
     def balance_label(self, meter: Meter) -> SafeString:
         """Units, marked where they are below zero."""
         return show_balance(meter)
 
-    @admin.display(description=gettext_lazy("consumed of credited"))
+    @admin.display(description=gettext_lazy("consumption"))
     def bar(self, meter: Meter) -> SafeString:
         """The same, to be seen at once."""
         return show_meter_bar(meter.consumed_units, meter.credited_units)
@@ -162,5 +167,4 @@ class MeterInline(ReadOnlyInline):
 
 def show_balance(meter: Meter) -> SafeString:
     """A balance, marked where it is below zero."""
-    text = format_number(meter.balance)
-    return show_label(text, tone="bad") if is_below_zero(meter.balance) else show(text)
+    return show_number(meter.balance, tone="bad" if is_below_zero(meter.balance) else None)

@@ -10,15 +10,50 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
 
+from polar_sync.admin.display_names import get_display_name
 from polar_sync.admin.text import NOTHING, clean
 
 STALE_AFTER = timedelta(days=1)
 """A customer that was not observed for so long is called stale."""
 BELOW_ZERO = -0.005
 """The number nearest to zero that `format_number` shows with a sign."""
+
+# Whole sentences, not Django's own `timesince` with a word of ours around it: a language is there whole or not at all.
+_AGES: tuple[tuple[timedelta, Any, Any], ...] = (
+    (
+        timedelta(days=365.2425),
+        ngettext_lazy("%(number)d year ago", "%(number)d years ago", "number"),
+        ngettext_lazy("in %(number)d year", "in %(number)d years", "number"),
+    ),
+    (
+        timedelta(days=365.2425 / 12),
+        ngettext_lazy("%(number)d month ago", "%(number)d months ago", "number"),
+        ngettext_lazy("in %(number)d month", "in %(number)d months", "number"),
+    ),
+    (
+        timedelta(weeks=1),
+        ngettext_lazy("%(number)d week ago", "%(number)d weeks ago", "number"),
+        ngettext_lazy("in %(number)d week", "in %(number)d weeks", "number"),
+    ),
+    (
+        timedelta(days=1),
+        ngettext_lazy("%(number)d day ago", "%(number)d days ago", "number"),
+        ngettext_lazy("in %(number)d day", "in %(number)d days", "number"),
+    ),
+    (
+        timedelta(hours=1),
+        ngettext_lazy("%(number)d hour ago", "%(number)d hours ago", "number"),
+        ngettext_lazy("in %(number)d hour", "in %(number)d hours", "number"),
+    ),
+    (
+        timedelta(minutes=1),
+        ngettext_lazy("%(number)d minute ago", "%(number)d minutes ago", "number"),
+        ngettext_lazy("in %(number)d minute", "in %(number)d minutes", "number"),
+    ),
+)
 
 _TONES = {
     "active": "good",
@@ -39,12 +74,17 @@ def show_label(text: Any, *, tone: str | None = None, kind: str | None = None) -
     return format_html('<span class="polar-label polar-{}">{}</span>', tone, clean(text))
 
 
+def show_code(code: Any) -> SafeString:
+    """A label with what people call a code, such as a status of Polar's; a dash for none."""
+    return NOTHING if code is None or code == "" else show_label(get_display_name(code), kind=code)
+
+
 def show_time(time: datetime | None) -> SafeString:
     """A moment, in words relative to now, with the moment itself in the tooltip."""
     if time is None:
         return NOTHING
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', time.isoformat(), format_moment(time), format_age(time)
+        '<time dir="auto" datetime="{}" title="{}">{}</time>', time.isoformat(), format_moment(time), format_age(time)
     )
 
 
@@ -61,17 +101,16 @@ def format_age(time: datetime) -> str:
     now = timezone.now()
     if abs(now - time) < timedelta(minutes=1):
         return _("just now")
-    if time > now:
-        return (
-            _("in %(time)s") % {"time": timesince(now, time, depth=1)} if _is_near(time, now) else format_moment(time)
-        )
-    return _("%(time)s ago") % {"time": timesince(time, now, depth=1)} if _is_near(time, now) else format_moment(time)
+    if not _is_near(time, now):
+        return format_moment(time)
+    length, past, future = next(age for age in _AGES if abs(now - time) >= age[0])
+    return str((future if time > now else past) % {"number": abs(now - time) // length})
 
 
 def show_observed(time: datetime | None) -> SafeString:
     """When Polar was last heard of a customer, marked where that is too long ago."""
     if time is None:
-        return show_label(_("never"), tone="warn")
+        return show_label(_("Never"), tone="warn")
     if timezone.now() - time > STALE_AFTER:
         return format_html('<span class="polar-label polar-warn">{}</span>', show_time(time))
     return show_time(time)
@@ -90,6 +129,14 @@ def format_number(number: float | None) -> str:
 def is_below_zero(number: float | None) -> bool:
     """Whether people read it so: what is nearer to zero is rounding, and shown as zero."""
     return number is not None and number <= BELOW_ZERO
+
+
+def show_number(number: float | None, *, tone: str | None = None) -> SafeString:
+    """The same as markup: its sign stays before it also where text runs from right to left; as a label where toned."""
+    if number is None:
+        return NOTHING
+    digits = format_html('<bdi dir="ltr">{}</bdi>', format_number(number))
+    return digits if tone is None else format_html('<span class="polar-label polar-{}">{}</span>', tone, digits)
 
 
 def format_share(share: float) -> str:

@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 
 from polar_sync.admin.base import SYNC_PERMISSION
 from polar_sync.admin.figures import Figures, get_figures
-from polar_sync.admin.labels import format_number, format_share, show_label, show_time
+from polar_sync.admin.labels import format_number, format_share, show_code, show_time
 from polar_sync.admin.money import format_money
 from polar_sync.admin.plots import Series, draw_columns, draw_lines
-from polar_sync.admin.run_page import format_duration, get_share
+from polar_sync.admin.run_page import format_duration, get_share, show_reason
 from polar_sync.admin.text import clean, show
 from polar_sync.admin.verifications import show_verification
 from polar_sync.models import Organization, SyncRun
@@ -68,7 +68,7 @@ def _describe_figures(figures: Figures, *, site_name: str) -> dict[str, Any]:
         "revenue": [format_money(amount, currency) for currency, amount in figures.revenue.items()],
         "uncounted": figures.uncounted,
         "grants": [
-            (show_label(kind), format_number(number), f"{customers}?{_encode(benefit_type=kind)}")
+            (show_code(kind), format_number(number), f"{customers}?{_encode(benefit_type=kind)}")
             for kind, number in figures.grants.items()
         ],
         "fresh": [
@@ -121,9 +121,7 @@ def _describe_runs(*, site_name: str) -> list[dict[str, Any]]:
             "number": run.pk,
             "url": reverse(f"{site_name}:polar_sync_syncrun_change", args=(run.pk,)),
             "organization": show(run.organization),
-            "status": format_html(
-                "{} {}", show_label(run.get_status_display(), kind=run.status), clean(run.reason) if run.reason else ""
-            ),
+            "status": format_html("{} {}", show_code(run.status), show_reason(run)),
             "share": get_share(run),
             "listed": format_number(run.listed),
             "failed": format_number(run.failed),

@@ -16,11 +16,18 @@ else:
 COUNT_LIMIT = 10_000
 
 
-class AtLeast(int):
+class Count(int):
+    """A number of rows, its digits grouped wherever it is shown."""
+
+    def __str__(self) -> str:
+        return number_format(int(self), force_grouping=True)
+
+
+class AtLeast(Count):
     """A number that the count stopped at; whatever shows it says that there are more."""
 
     def __str__(self) -> str:
-        return f"{number_format(int(self), force_grouping=True)}+"
+        return f"{super().__str__()}+"
 
 
 class BoundedPaginator(BasePaginator):
@@ -34,4 +41,4 @@ class BoundedPaginator(BasePaginator):
         """The number of rows, or `AtLeast` the limit."""
         rows: Any = self.object_list
         found = rows.order_by().values("pk")[: COUNT_LIMIT + 1].count()
-        return AtLeast(COUNT_LIMIT) if found > COUNT_LIMIT else found
+        return AtLeast(COUNT_LIMIT) if found > COUNT_LIMIT else Count(found)

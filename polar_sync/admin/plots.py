@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from polar_sync.admin.labels import format_number
+from polar_sync.admin.text import NOTHING
 
 BAR_WIDTH = 96
 WIDTH, HEIGHT = 720, 220
@@ -25,8 +26,8 @@ NAME_WIDTH = 190
 def show_meter_bar(consumed: float | None, credited: float | None) -> SafeString:
     """A small bar of consumed against credited units; what goes over the credit is in another colour."""
     used, granted = max(consumed or 0.0, 0.0), max(credited or 0.0, 0.0)
-    if consumed is None and credited is None:
-        return format_html("")
+    if not used and not granted:
+        return NOTHING
     whole = max(used, granted) or 1.0
     inside, over = BAR_WIDTH * (min(used, granted) / whole), BAR_WIDTH * (max(used - granted, 0.0) / whole)
     return format_html(

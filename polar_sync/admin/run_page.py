@@ -12,10 +12,13 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.timesince import timesince
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from polar_sync.admin.labels import format_number, format_share, show_label, show_time
+from polar_sync.admin.display_names import get_display_name
+from polar_sync.admin.labels import format_number, format_share, show_code, show_time
+from polar_sync.admin.paging import Count
 from polar_sync.admin.text import PAGE_LENGTH, clean, show
 from polar_sync.models import Customer, CustomerObservation, SyncFailure, SyncRun
 from polar_sync.models.run import OUTCOMES
@@ -57,8 +60,8 @@ def describe_run(run: SyncRun) -> dict[str, Any]:
     return {
         "run": run,
         "organization": show(run.organization),
-        "status": show_label(run.get_status_display(), kind=run.status),
-        "reason": clean(run.reason),
+        "status": show_code(run.status),
+        "reason": show_reason(run),
         "detail": show(run.detail, length=PAGE_LENGTH) if run.detail else "",
         "share": share,
         "share_text": format_share(share) if share is not None else "",
@@ -92,10 +95,19 @@ def describe_source(run: SyncRun) -> str:
     return clean(run.get_source_display()) if run.source else "–"
 
 
+def show_reason(run: SyncRun) -> SafeString:
+    """Why it ended as it did, in words; the code, by which the README tells what to do, is in the tooltip."""
+    if not run.reason:
+        return mark_safe("")
+    return format_html('<span title="{}">{}</span>', clean(run.reason), show(get_display_name(run.reason)))
+
+
 def format_seconds(seconds: float) -> str:
     """Whole minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
-    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": rest} if minutes else f"{rest} s"
+    if not minutes:
+        return _("%(seconds)s s") % {"seconds": rest}
+    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": rest}
 
 
 def format_duration(run: SyncRun) -> str:
@@ -104,7 +116,8 @@ def format_duration(run: SyncRun) -> str:
     elapsed = max(end - run.started_at, timedelta())
     if elapsed < timedelta(hours=1):
         return format_seconds(elapsed.total_seconds())
-    return timesince(run.started_at, end)
+    hours, minutes = divmod(elapsed // timedelta(minutes=1), 60)
+    return _("%(hours)s h %(minutes)s min") % {"hours": format_number(hours), "minutes": minutes}
 
 
 def is_abandoned(run: SyncRun) -> bool:
@@ -165,9 +178,9 @@ def describe_failures(run: SyncRun, *, site_name: str) -> dict[str, Any]:
     return {
         "number": format_number(run.failed),
         "is_cut": run.failed > len(shown),
-        "shown": len(shown),
+        "shown": format_number(len(shown)),
         "groups": sorted(
-            ((show(reason, length=300), len(of_reason)) for reason, of_reason in by_reason.items()),
+            ((show(reason, length=300), Count(len(of_reason))) for reason, of_reason in by_reason.items()),
             key=lambda group: -group[1],
         )[:20],
         "rows": [_describe_failure(row, known, run, site_name=site_name) for row in shown],

@@ -7,22 +7,42 @@ from typing import Any
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
-from polar_sync.admin.labels import format_number, format_share, show_label, show_time
+from polar_sync.admin.display_names import RUN_STATUSES, list_choices
+from polar_sync.admin.filters import Filter, Rows
+from polar_sync.admin.labels import format_number, format_share, show_code, show_number, show_time
 from polar_sync.admin.run_page import (
     build_parts,
-    describe_source,
     format_duration,
     format_seconds,
     get_share,
+    show_reason,
 )
 from polar_sync.admin.run_steering import RunSteeringMixin
 from polar_sync.admin.text import NOTHING, clean, show
 from polar_sync.models import Organization, SyncRun
+
+
+class RunStatusFilter(Filter):
+    """By how it ended, or that it runs."""
+
+    title = gettext_lazy("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All four."""
+        del request, model_admin
+        return list_choices(RUN_STATUSES)
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """With that status."""
+        del request
+        return queryset.filter(status=self.value()) if self.value() else queryset
 
 
 @admin.register(SyncRun)
@@ -31,17 +51,17 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     list_display = (
         "number",
-        "organization_name",
         "status_label",
         "progress",
-        "counts",
+        "listed",
+        "changes",
+        "failures",
         "requests_used",
         "throttled",
-        "source",
         "started",
         "duration",
     )
-    list_filter = (("organization", admin.RelatedOnlyFieldListFilter), "status")
+    list_filter = (("organization", admin.RelatedOnlyFieldListFilter), RunStatusFilter)
     list_select_related = ("organization",)
     list_per_page = 50
     ordering = ("-id",)
@@ -69,7 +89,8 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     def get_title(self, original: Any) -> str:
         """Without the status, which changes while the page is open."""
-        return f"{clean(original.organization)} #{original.pk}"
+        names = {"number": original.pk, "organization": clean(original.organization)}
+        return _("Run #%(number)s of %(organization)s") % names
 
     def live_view(self, request: HttpRequest, pk: int) -> JsonResponse:
         """The parts as they are now; never waits for anything."""
@@ -89,20 +110,15 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
         return build_parts(request, run, site_name=self.admin_site.name, may_sync=may_sync, may_begin=may_begin)
 
     @admin.display(description=gettext_lazy("run"), ordering="id")
-    def number(self, run: SyncRun) -> str:
-        """As the command and the log name it."""
-        return f"#{run.pk}"
-
-    @admin.display(description=gettext_lazy("organization"))
-    def organization_name(self, run: SyncRun) -> SafeString:
-        """As the settings name it."""
-        return show(run.organization)
+    def number(self, run: SyncRun) -> SafeString:
+        """As the command and the log name it, with the organization below."""
+        return format_html('#{}<span class="polar-below">{}</span>', run.pk, show(run.organization))
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def status_label(self, run: SyncRun) -> SafeString:
         """With the reason, where there is one."""
-        label = show_label(run.get_status_display(), kind=run.status)
-        return format_html("{} {}", label, clean(run.reason)) if run.reason else label
+        label = show_code(run.status)
+        return format_html('{}<span class="polar-below">{}</span>', label, show_reason(run)) if run.reason else label
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, run: SyncRun) -> SafeString:
@@ -111,34 +127,41 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
         if share is None:
             return NOTHING
         text = format_share(share)
-        return format_html('<progress max="1" value="{}">{}</progress> {}', f"{share:.3f}", text, text)
-
-    @admin.display(description=gettext_lazy("customers"))
-    def counts(self, run: SyncRun) -> SafeString:
-        """Accounted for; with what changed and what failed."""
         return format_html(
-            '{} <span class="polar-quiet">(+{} ~{} −{})</span>{}',
-            format_number(run.listed),
-            format_number(run.created),
-            format_number(run.updated),
-            format_number(run.deleted),
-            format_html(" {}", show_label(f"{format_number(run.failed)} ✗", tone="bad")) if run.failed else "",
+            '<span class="polar-share"><progress max="1" value="{}">{}</progress> {}</span>', f"{share:.3f}", text, text
         )
 
+    @admin.display(description=gettext_lazy("customers"))
+    def listed(self, run: SyncRun) -> SafeString:
+        """Accounted for."""
+        return show_number(run.listed)
+
+    @admin.display(description=gettext_lazy("changes"))
+    def changes(self, run: SyncRun) -> SafeString:
+        """Created, updated and deleted; a dash where nothing changed."""
+        parts = [
+            ("+", run.created, _("created")),
+            ("~", run.updated, _("updated")),
+            ("−", run.deleted, _("deleted")),
+        ]
+        marks = ((name, sign, format_number(number), name) for sign, number, name in parts if number)
+        mark = '<bdi dir="ltr" title="{}">{}{}<span class="polar-hidden"> {}</span></bdi>'
+        return format_html_join(" ", mark, marks) or NOTHING
+
+    @admin.display(description=gettext_lazy("failed"), ordering="failed")
+    def failures(self, run: SyncRun) -> SafeString:
+        """Customers that could not be mirrored."""
+        return show_number(run.failed, tone="bad") if run.failed else NOTHING
+
     @admin.display(description=gettext_lazy("requests"), ordering="requests")
-    def requests_used(self, run: SyncRun) -> str:
+    def requests_used(self, run: SyncRun) -> SafeString:
         """Sent to Polar."""
-        return format_number(run.requests)
+        return show_number(run.requests)
 
     @admin.display(description=gettext_lazy("throttled"), ordering="throttled_seconds")
     def throttled(self, run: SyncRun) -> str:
         """How long workers waited for the request budget."""
         return format_seconds(run.throttled_seconds)
-
-    @admin.display(description=gettext_lazy("source of states"))
-    def source(self, run: SyncRun) -> str:
-        """Which of Polar's endpoints."""
-        return describe_source(run)
 
     @admin.display(description=gettext_lazy("started"), ordering="started_at")
     def started(self, run: SyncRun) -> SafeString:

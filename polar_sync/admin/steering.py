@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
@@ -15,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from polar_sync.admin.base import ModelAdmin
 from polar_sync.admin.handover import hand_over, note, redirect, steering_view, tell_misconfigured
+from polar_sync.admin.labels import format_number
 from polar_sync.admin.text import clean
 from polar_sync.conf import settings
 from polar_sync.exceptions import ConfigurationError
@@ -42,9 +44,10 @@ class CustomerSteeringMixin(ModelAdmin):
         """What the page needs to offer the button, and to wait for what it does."""
         since = request.GET.get(_SINCE)
         name = self.admin_site.name
+        refresh_url = reverse(f"{name}:polar_sync_customer_refresh", args=(customer.pk,))
         return {
             "polar_may_sync": self.has_sync_permission(request),  # type: ignore[attr-defined]
-            "polar_refresh_url": reverse(f"{name}:polar_sync_customer_refresh", args=(customer.pk,)),
+            "polar_refresh_url": self._keep_filters(request, refresh_url),
             "polar_version_url": reverse(f"{name}:polar_sync_customer_version", args=(customer.pk,)),
             "polar_version": get_version(customer),
             "polar_is_waiting": since is not None and since == get_version(customer),
@@ -63,7 +66,8 @@ class CustomerSteeringMixin(ModelAdmin):
     def refresh_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Have one customer asked for now."""
         customer = self.get_visible(request, pk)
-        url = reverse(f"{self.admin_site.name}:polar_sync_customer_change", args=(customer.pk,))
+        page = reverse(f"{self.admin_site.name}:polar_sync_customer_change", args=(customer.pk,))
+        url = self._keep_filters(request, page)
         try:
             organization = settings.get_organization(customer.organization.name)
         except ConfigurationError as error:
@@ -78,7 +82,11 @@ class CustomerSteeringMixin(ModelAdmin):
             str(customer.pk),
             message=text % {"customer": clean(customer)},
         )
-        return redirect(f"{url}?{urlencode({_SINCE: get_version(customer)})}")
+        return redirect(self._keep_filters(request, f"{page}?{urlencode({_SINCE: get_version(customer)})}"))
+
+    def _keep_filters(self, request: HttpRequest, url: str) -> str:
+        """The address with the filters of the list that one came from, so that the way back leads there."""
+        return add_preserved_filters({"opts": self.opts, "preserved_filters": self.get_preserved_filters(request)}, url)
 
     def version_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Which observation of the customer is mirrored: changes when Polar has been heard."""
@@ -95,7 +103,7 @@ class CustomerSteeringMixin(ModelAdmin):
             text = _(
                 "More than %(number)s customers are selected. Sync the organization instead: it asks for fewer pages."
             )
-            self.message_user(request, text % {"number": MAX_SELECTED}, messages.WARNING)
+            self.message_user(request, text % {"number": format_number(MAX_SELECTED)}, messages.WARNING)
             return
         ids: defaultdict[str, list[str]] = defaultdict(list)
         for pk, name in rows:
@@ -113,7 +121,7 @@ class CustomerSteeringMixin(ModelAdmin):
                 "Workers ask Polar about %(number)s customers of %(organization)s. Reload the list to see them.",
                 len(ids[name]),
             )
-            message = text % {"number": len(ids[name]), "organization": clean(name)}
+            message = text % {"number": format_number(len(ids[name])), "organization": clean(name)}
             hand_over(request, refresh_customers, name, ids[name], message=message)
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from polar_sync.admin.dashboards import get_dashboard_url
-from polar_sync.admin.inlines import show_balance, show_ends, show_price
-from polar_sync.admin.labels import format_number, show_label, show_observed, show_time
+from polar_sync.admin.display_names import get_display_name
+from polar_sync.admin.inlines import show_balance, show_consumption, show_ends, show_price
+from polar_sync.admin.labels import show_code, show_observed, show_time
+from polar_sync.admin.paging import Count
 from polar_sync.admin.plots import show_meter_bar
-from polar_sync.admin.text import PAGE_LENGTH, clean, show, show_name
+from polar_sync.admin.text import PAGE_LENGTH, clean, show, show_id, show_name
 from polar_sync.admin.users import find_user, get_user_url
-from polar_sync.models import Customer
+from polar_sync.models import BenefitGrant, Customer
 
-SHOWN = 12
+SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Observed:
 def summarize(customer: Customer, *, request: HttpRequest, site_name: str) -> dict[str, Any]:
     """All that the card's template shows, from what the page has fetched."""
     subscriptions, meters = list(customer.subscriptions.all()), list(customer.meters.all())
+    grants = list(customer.benefit_grants.all())
+    groups = _group_grants(grants)
     user = find_user(customer)
     may_view_user = user is not None and _may_view(request, user)
     return {
@@ -42,7 +47,8 @@ def summarize(customer: Customer, *, request: HttpRequest, site_name: str) -> di
         "email": show(customer.email, length=PAGE_LENGTH),
         "is_verified": bool(customer.email and customer.email_verified),
         "external_id": show(customer.external_id, length=200),
-        "type": show(customer.type, length=40),
+        "id": show_id(customer.pk),
+        "type": show(get_display_name(customer.type) if customer.type else None, length=40),
         "organization": show(customer.organization),
         "created": show_time(customer.created_at),
         "deleted": show_time(customer.deleted_at) if customer.deleted_at else None,
@@ -53,32 +59,58 @@ def summarize(customer: Customer, *, request: HttpRequest, site_name: str) -> di
         "subscriptions": [
             {
                 "product": show_name(one.product, one.product_id),
-                "status": show_label(one.status or "–"),
+                "status": show_code(one.status),
                 "price": show_price(one),
                 "since": show_time(one.started_at),
                 "ends": show_ends(one) if one.ends_at or one.cancel_at_period_end else None,
             }
             for one in subscriptions[:SHOWN]
         ],
-        "more_subscriptions": max(len(subscriptions) - SHOWN, 0),
+        "all_subscriptions": _link_all(customer, "subscription", len(subscriptions), SHOWN, site_name=site_name),
         "meters": [
             {
                 "name": show_name(one.meter, one.meter_id),
                 "bar": show_meter_bar(one.consumed_units, one.credited_units),
-                "consumed": format_number(one.consumed_units),
-                "credited": format_number(one.credited_units),
+                "consumption": show_consumption(one.consumed_units, one.credited_units),
                 "balance": show_balance(one),
             }
             for one in meters[:SHOWN]
         ],
-        "more_meters": max(len(meters) - SHOWN, 0),
-        "benefits": [
-            {"name": show_name(one.benefit, one.benefit_id), "type": show_label(one.benefit_type or "–")}
-            for one in list(customer.benefit_grants.all())[:SHOWN]
-        ],
-        "more_benefits": max(len(customer.benefit_grants.all()) - SHOWN, 0),
+        "all_meters": _link_all(customer, "meter", len(meters), SHOWN, site_name=site_name),
+        "benefits": groups[:SHOWN],
+        "all_benefits": _link_all(
+            customer, "benefitgrant", len(grants), sum(group["number"] for group in groups[:SHOWN]), site_name=site_name
+        ),
         "observed": _describe_observation(customer, site_name=site_name),
     }
+
+
+def _group_grants(grants: list[BenefitGrant]) -> list[dict[str, Any]]:
+    """Equal grants as one with their number, the most numerous first."""
+    groups: dict[Any, dict[str, Any]] = {}
+    for grant in grants:
+        group = groups.setdefault(
+            (grant.benefit_id, grant.benefit_type),
+            {
+                "name": show_name(grant.benefit, grant.benefit_id),
+                "type": show_code(grant.benefit_type),
+                "number": Count(0),
+            },
+        )
+        group["number"] = Count(group["number"] + 1)
+    return sorted(groups.values(), key=lambda group: -group["number"])
+
+
+def _link_all(customer: Customer, model: str, number: int, shown: int, *, site_name: str) -> dict[str, Any] | None:
+    """Where all of them are listed, where the card shows only some."""
+    if shown >= number:
+        return None
+    return {"number": Count(number), "url": get_list_url(customer, model, site_name=site_name)}
+
+
+def get_list_url(customer: Customer, model: str, *, site_name: str) -> str:
+    """The list of a kind of what customers have, searched for those of this one."""
+    return f"{reverse(f'{site_name}:polar_sync_{model}_changelist')}?{urlencode({'q': str(customer.pk)})}"
 
 
 def _describe_observation(customer: Customer, *, site_name: str) -> Observed:

@@ -54,4 +54,9 @@ def show_name(entry: Any, entry_id: Any, *, length: int = LIST_LENGTH) -> SafeSt
     """The name of a catalogue entry; where it is not known, its id."""
     if entry is not None and entry.name:
         return show(entry.name, length=length)
-    return NOTHING if entry_id is None else format_html('<code class="polar-id">{}</code>', entry_id)
+    return show_id(entry_id)
+
+
+def show_id(polar_id: Any) -> SafeString:
+    """An id: whole in the page, where the style sheet cuts it and the script adds a button that copies it."""
+    return NOTHING if polar_id is None else format_html('<code class="polar-id" title="{0}">{0}</code>', polar_id)

@@ -27,7 +27,7 @@ def show_verification(organization: Organization) -> SafeString:
         text += _(", %(repaired)s repaired") % numbers
     if verification.failed:
         text += _(", %(failed)s could not be asked about") % numbers
-    label = show_label(_("equal"), tone="good") if verification.is_equal else show_label(_("differs"), tone="bad")
+    label = show_label(_("Equal"), tone="good") if verification.is_equal else show_label(_("Differs"), tone="bad")
     return format_html("{} {}, {}", label, text, show_time(verification.finished_at))
 
 

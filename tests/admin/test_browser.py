@@ -81,9 +81,9 @@ def test_person_starts_a_sync_and_watches_it_finish(site: Site, page: Page) -> N
     page.click("button:has-text('Sync now')")
     page.wait_for_url(re.compile("/syncrun/[0-9]+/change/"))
     page.evaluate("window.stayed = true")
-    expect(page.locator("[data-part=status] .polar-label")).to_have_text("running")
+    expect(page.locator("[data-part=status] .polar-label")).to_have_text("Running")
     expect(page.locator("[data-part=tools]")).to_contain_text("Cancel the run")
-    expect(page.locator("[data-part=status] .polar-label")).to_have_text("succeeded", timeout=PATIENT)
+    expect(page.locator("[data-part=status] .polar-label")).to_have_text("Succeeded", timeout=PATIENT)
     expect(page.locator(".polar-count-created strong")).to_have_text("1")
     expect(page.locator("[data-part=tools]")).not_to_contain_text("Cancel the run")
     assert page.evaluate("window.stayed") is True, "the page was loaded anew"
@@ -101,11 +101,11 @@ def test_person_sees_a_failure_and_retries_it(site: Site, page: Page) -> None:
     page.click("tbody a[href*='/syncrun/'] >> nth=0")
     failures = page.locator("[data-part=failures]")
     expect(failures).to_contain_text("state has no valid id")
-    expect(failures).to_contain_text("not yet")
+    expect(failures).to_contain_text("Not yet")
     page.click("button:has-text('Retry failed customers')")
     page.evaluate("window.stayed = true")
-    expect(failures).to_contain_text("mirrored", timeout=PATIENT)
-    expect(failures).not_to_contain_text("not yet")
+    expect(failures).to_contain_text("Mirrored", timeout=PATIENT)
+    expect(failures).not_to_contain_text("Not yet")
     page.click(f"[data-part=failures] a[href*='{key}']")
     expect(page.locator(".polar-headline")).to_be_visible()
 
@@ -115,7 +115,7 @@ def test_person_cancels_a_run(site: Site, page: Page) -> None:
     log_in(page, site)
     page.click("button:has-text('Sync now')")
     page.click("button:has-text('Cancel the run')")
-    expect(page.locator("[data-part=status]")).to_contain_text("cancelled")
+    expect(page.locator("[data-part=status]")).to_contain_text("Cancelled")
 
 
 def test_viewer_sees_pages_without_buttons(site: Site, page: Page) -> None:

@@ -45,18 +45,18 @@ def test_list_shows_names_and_labels_instead_of_ids(viewer: Client, organization
     apply_states(organization, build_full_state("one", children=3), interval=read_at(0))
     page = read(viewer, LIST)
     assert "<bdi>Pro, monthly</bdi>" in page
-    assert '<span class="polar-label polar-good">active</span>' in page
-    assert '<td class="field-grants">3</td>' in page
+    assert '<span class="polar-label polar-good">Active</span>' in page
+    assert '<td class="field-grants"><bdi dir="ltr">3</bdi></td>' in page
     assert "polar-verified" in page
     assert make_id("product") not in page.split('id="changelist-filter"')[0]
 
 
 def test_id_stands_where_the_name_is_not_known(viewer: Client, organization: Organization) -> None:
     apply_states(organization, build_full_state("one"), interval=read_at(0))
-    assert f'<code class="polar-id">{make_id("product")}</code>' in read(viewer, LIST)
+    assert f">{make_id('product')}</code>" in read(viewer, LIST)
     page = read(viewer, page_of("one"))
-    assert f'<code class="polar-id">{make_id("benefit")}</code>' in page
-    assert f'<code class="polar-id">{make_id("meter")}</code>' in page
+    assert f">{make_id('benefit')}</code>" in page
+    assert f">{make_id('meter')}</code>" in page
 
 
 @pytest.mark.parametrize("number", [3, 40])
@@ -154,7 +154,7 @@ def test_page_answers_what_the_customer_has(viewer: Client, organization: Organi
     Organization.objects.update(server="sandbox")
     page = read(viewer, page_of("one"))
     assert f"https://sandbox.polar.sh/to/dashboard/customers/{make_id('one')}" in page
-    assert '<span class="polar-label polar-bad">-10</span>' in page
+    assert '<span class="polar-label polar-bad"><bdi dir="ltr">-10</bdi></span>' in page
     assert "Handbook" in page
     assert "Pro, monthly" in page
     assert "API requests" in page
@@ -232,7 +232,7 @@ def test_deleted_customer_is_marked(viewer: Client, organization: Organization) 
     apply_states(organization, build_full_state("one"), interval=read_at(0))
     apply_absences(organization, "one", interval=read_at(1))
     assert "deleted on Polar" in read(viewer, page_of("one"))
-    assert '<span class="polar-label polar-bad">deleted</span>' in read(viewer, LIST)
+    assert '<span class="polar-label polar-bad">Deleted</span>' in read(viewer, LIST)
 
 
 @pytest.mark.parametrize("path", ["add/", "{id}/delete/"])
@@ -248,7 +248,7 @@ def test_unknown_and_malformed_ids_lead_back(viewer: Client) -> None:
         assert viewer.get(f"{LIST}{name}/change/").status_code == 302
 
 
-@pytest.mark.parametrize("order", ["1", "-2", "6", "7", "-7", "1.-7", "99", "4", "x"])
+@pytest.mark.parametrize("order", ["1", "-1", "5", "6", "-6", "1.-6", "99", "4", "x"])
 def test_list_can_be_sorted(viewer: Client, organization: Organization, order: str) -> None:
     apply_states(organization, build_state("one"), build_state("two"), interval=read_at(0))
     assert list_names(viewer, f"?o={order}") == {"one", "two"}

@@ -1,24 +1,37 @@
 """Small marks, amounts and plots, as people read them."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from django.template import Context, Template
 from django.utils import timezone, translation
 
+from polar_sync.admin.display_names import (
+    BENEFIT_TYPES,
+    CUSTOMER_TYPES,
+    RUN_STATUSES,
+    SUBSCRIPTION_STATUSES,
+    get_display_name,
+)
 from polar_sync.admin.intervals import format_interval
 from polar_sync.admin.labels import (
     format_age,
     format_number,
     format_share,
     is_below_zero,
-    show_label,
+    show_code,
+    show_number,
     show_observed,
     show_time,
 )
 from polar_sync.admin.money import format_money
-from polar_sync.admin.paging import AtLeast
+from polar_sync.admin.paging import AtLeast, Count
 from polar_sync.admin.plots import Series, draw_columns, draw_lines, show_meter_bar
+from polar_sync.admin.text import NOTHING
+from polar_sync.models import SyncRun
 
 
 @pytest.mark.parametrize(
@@ -80,31 +93,69 @@ def test_nearly_all_is_not_called_all(share: float, text: str) -> None:
     assert format_share(share) == text
 
 
-def test_unknown_statuses_are_labels_too() -> None:
-    assert show_label("active") == '<span class="polar-label polar-good">active</span>'
-    assert "polar-plain" in show_label("invented tomorrow")
-    assert "&lt;b&gt;" in show_label("<b>")
+def test_codes_are_labels_with_names() -> None:
+    assert show_code("active") == '<span class="polar-label polar-good">Active</span>'
+    assert show_code("past_due") == '<span class="polar-label polar-warn">Past due</span>'
+    assert show_code("invented_tomorrow") == '<span class="polar-label polar-plain">Invented tomorrow</span>'
+    assert "&lt;b&gt;" in show_code("<b>")
+    assert show_code(None) == show_code("") == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [("SubscriptionStatus", SUBSCRIPTION_STATUSES), ("BenefitType", BENEFIT_TYPES), ("CustomerType", CUSTOMER_TYPES)],
+)
+def test_every_code_of_polar_has_a_name(shared_folder: Path, schema: str, names: dict[str, object]) -> None:
+    contract = json.loads((shared_folder / "polar-openapi.json").read_text("utf-8"))
+    assert set(names) == set(contract["components"]["schemas"][schema]["enum"])
+
+
+def test_every_status_of_a_run_has_a_name() -> None:
+    assert list(RUN_STATUSES) == SyncRun.Status.values
+
+
+def test_unknown_codes_are_read_as_words_and_other_texts_kept() -> None:
+    assert get_display_name("brand_new_thing") == "Brand new thing"
+    assert get_display_name("Snake_Case <b>") == "Snake_Case <b>"
+    assert get_display_name("_") == "_"
+
+
+def test_signs_stand_before_their_numbers_in_every_direction() -> None:
+    assert show_number(-999) == '<bdi dir="ltr">-999</bdi>'
+    assert show_number(-1234.5, tone="bad") == (
+        '<span class="polar-label polar-bad"><bdi dir="ltr">-1,234.5</bdi></span>'
+    )
+    assert show_number(None) == NOTHING
 
 
 def test_times_are_told_relative_to_now() -> None:
     now = timezone.now()
     assert format_age(now) == "just now"
-    assert format_age(now - timedelta(hours=3)) == "3\xa0hours ago"
-    assert format_age(now + timedelta(days=2, minutes=1)) == "in 2\xa0days"
+    assert format_age(now - timedelta(hours=3)) == "3 hours ago"
+    assert format_age(now + timedelta(days=2, minutes=1)) == "in 2 days"
+    assert format_age(now - timedelta(minutes=1, seconds=59)) == "1 minute ago"
+    assert format_age(now - timedelta(days=800)) == "2 years ago"
+    assert format_age(now + timedelta(days=40)) == "in 1 month"
     for end in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
         with timezone.override("Asia/Tokyo" if end.year > 1 else "America/New_York"):
             assert "datetime=" in show_time(end)
     assert "polar-warn" in show_observed(now - timedelta(days=2))
-    assert "never" in show_observed(None)
+    assert "Never" in show_observed(None)
 
 
 @pytest.mark.parametrize(
     ("consumed", "credited", "used", "over"),
-    [(5, 10, 48, 0), (15, 5, 32, 64), (0, 0, 0, 0), (-3, 10, 0, 0), (1e308, 1e308, 96, 0), (3, None, 0, 96)],
+    [(5, 10, 48, 0), (15, 5, 32, 64), (-3, 10, 0, 0), (1e308, 1e308, 96, 0), (3, None, 0, 96)],
 )
 def test_bars_show_what_goes_over_the_credit(consumed: float, credited: float | None, used: float, over: float) -> None:
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([0-9.]+)"', show_meter_bar(consumed, credited))]
     assert widths == [96, used, over]
+
+
+@pytest.mark.parametrize(("consumed", "credited"), [(0, 0), (None, None), (0, None), (-1, 0)])
+def test_nothing_consumed_of_nothing_is_a_dash(consumed: float | None, credited: float | None) -> None:
+    assert "polar-none" in show_meter_bar(consumed, credited)
+    assert "<svg" not in show_meter_bar(consumed, credited)
 
 
 def test_columns_are_as_high_as_their_numbers_say() -> None:
@@ -124,6 +175,19 @@ def test_lines_survive_values_that_no_bar_can_show() -> None:
     assert "&lt;b&gt;" in plot
     assert "nan" not in plot
     assert "inf" not in plot
+
+
+@pytest.mark.parametrize("language", ["de", "ar", "fr"])
+def test_ages_are_of_one_language_only(language: str) -> None:
+    """One message, not Django's own words for the time with ours around them."""
+    with translation.override(language):
+        whole = translation.ngettext("%(number)d month ago", "%(number)d months ago", 5) % {"number": 5}
+        assert format_age(timezone.now() - timedelta(days=155)) == whole
+
+
+def test_counts_are_grouped() -> None:
+    assert str(Count(12_345)) == "12,345"
+    assert Template("{{ number }}").render(Context({"number": Count(12_345)})) == "12,345"
 
 
 def test_a_count_that_stopped_says_that_there_are_more() -> None:

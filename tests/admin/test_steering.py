@@ -223,12 +223,12 @@ def test_failed_customers_are_retried_and_marked(
     assert SyncFailure.objects.get(run=run).customer_id == str(customer.pk)
     page = operator.get(f"{ROOT}/syncrun/{run.pk}/change/").content.decode()
     assert f"/admin/polar_sync/customer/{customer.pk}/change/" in page
-    assert "not yet" in page
+    assert "Not yet" in page
     assert "state has no valid id" in page
     operator.post(f"{ROOT}/syncrun/{run.pk}/retry/")
     page = operator.get(f"{ROOT}/syncrun/{run.pk}/change/").content.decode()
-    assert "not yet" not in page
-    assert '<span class="polar-label polar-good">mirrored</span>' in page
+    assert "Not yet" not in page
+    assert '<span class="polar-label polar-good">Mirrored</span>' in page
 
 
 def test_run_without_failures_has_nothing_to_retry(mirrored: FakePolarServer, operator: Client) -> None:

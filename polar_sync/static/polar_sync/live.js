@@ -10,7 +10,7 @@
 
   const show = (parts) => {
     for (const [name, markup] of Object.entries(parts)) {
-      const place = root.querySelector(`[data-part="${name}"]`);
+      const place = document.querySelector(`[data-part="${name}"]`);
       // What has not changed stays, with the focus that may be in it.
       if (place && last[name] !== undefined && last[name] !== markup) {
         place.innerHTML = markup;

@@ -12,7 +12,9 @@
       const answer = await fetch(note.dataset.url, { credentials: "same-origin", redirect: "error" });
       const found = await answer.json();
       if (found.version !== note.dataset.version) {
-        window.location.replace(window.location.pathname);
+        const page = new URL(window.location.href);
+        page.searchParams.delete("since");
+        window.location.replace(page.pathname + page.search);
         return;
       }
     } catch {
