@@ -83,20 +83,21 @@ class SubscriptionInline(ReadOnlyInline):
 
 def _show_line(meter: SubscriptionMeter, currency: str | None) -> SafeString:
     return format_html(
-        "{}: {} {} {}",
+        "{}: {} {}",
         show_name(meter.meter, meter.meter_id),
         show_consumption(meter.consumed_units, meter.credited_units),
-        show_meter_bar(meter.consumed_units, meter.credited_units),
         show(format_money(meter.amount, currency)) if meter.amount else "",
     )
 
 
 def show_consumption(consumed: float | None, credited: float | None) -> SafeString:
-    """The two numbers, such as `12.5 of 10`; a dash where nothing was consumed of nothing."""
+    """A bar and the two numbers, such as `12.5 of 10`; a dash where nothing was consumed of nothing."""
     if not consumed and not credited:
         return NOTHING
     numbers = {"consumed": format_number(consumed), "credited": format_number(credited)}
-    return format_html("<bdi>{}</bdi>", _("%(consumed)s of %(credited)s") % numbers)
+    text = _("%(consumed)s of %(credited)s") % numbers
+    bar = show_meter_bar(consumed, credited)
+    return format_html('{} <bdi class="polar-quiet">{}</bdi>', bar, text)
 
 
 class BenefitGrantInline(ReadOnlyInline):

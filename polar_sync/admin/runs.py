@@ -57,7 +57,6 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
         "changes",
         "failures",
         "requests_used",
-        "throttled",
         "started",
         "duration",
     )
@@ -155,13 +154,12 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("requests"), ordering="requests")
     def requests_used(self, run: SyncRun) -> SafeString:
-        """Sent to Polar."""
-        return show_number(run.requests)
-
-    @admin.display(description=gettext_lazy("throttled"), ordering="throttled_seconds")
-    def throttled(self, run: SyncRun) -> str:
-        """How long workers waited for the request budget."""
-        return format_seconds(run.throttled_seconds)
+        """Sent to Polar, and how long workers waited for the budget of them."""
+        number = show_number(run.requests)
+        if run.throttled_seconds < 1:
+            return number
+        waited = _("throttled %(time)s") % {"time": format_seconds(run.throttled_seconds)}
+        return format_html('{}<span class="polar-below">{}</span>', number, waited)
 
     @admin.display(description=gettext_lazy("started"), ordering="started_at")
     def started(self, run: SyncRun) -> SafeString:

@@ -15,7 +15,6 @@ from polar_sync.admin.display_names import get_display_name
 from polar_sync.admin.inlines import show_balance, show_consumption, show_ends, show_price
 from polar_sync.admin.labels import show_code, show_observed, show_time
 from polar_sync.admin.paging import Count
-from polar_sync.admin.plots import show_meter_bar
 from polar_sync.admin.text import PAGE_LENGTH, clean, show, show_id, show_name
 from polar_sync.admin.users import find_user, get_user_url
 from polar_sync.models import BenefitGrant, Customer
@@ -70,7 +69,6 @@ def summarize(customer: Customer, *, request: HttpRequest, site_name: str) -> di
         "meters": [
             {
                 "name": show_name(one.meter, one.meter_id),
-                "bar": show_meter_bar(one.consumed_units, one.credited_units),
                 "consumption": show_consumption(one.consumed_units, one.credited_units),
                 "balance": show_balance(one),
             }

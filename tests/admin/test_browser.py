@@ -11,6 +11,7 @@ import pytest
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.admin.served import Site, serve_site
+from tests.factories import build_meter, build_subscription
 from tests.services import miss
 
 pytestmark = pytest.mark.any_database
@@ -37,9 +38,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def page(site: Site, tmp_path: Path) -> Iterator[Page]:
+def language() -> str:
+    """Of the browser, and so of the pages."""
+    return "en-US"
+
+
+@pytest.fixture
+def page(site: Site, tmp_path: Path, language: str) -> Iterator[Page]:
     """A page of a fresh browser, which afterwards must not have complained nor asked anybody else."""
-    with open_browser(tmp_path / "profile") as browser:
+    with open_browser(tmp_path / "profile", locale=language) as browser:
         watched = Watched(browser)
         page = browser.new_page()
         page.set_default_timeout(PATIENT)
@@ -125,6 +132,132 @@ def test_viewer_sees_pages_without_buttons(site: Site, page: Page) -> None:
     page.click("text=Customers >> nth=0")
     expect(page.locator("select[name=action]")).to_have_count(0)
     expect(page.locator(".polar-export")).to_have_count(0)
+
+
+@pytest.fixture(scope="module")
+def wide(site: Site) -> str:
+    """A customer whose texts have no place to break, with a meter that owes and one that nothing was ever done to."""
+    key = site.polar.customers[30]
+    state = site.polar.get_state(key)
+    state |= {"name": "W" * 250, "email": f"{'w' * 150}@example.com", "email_verified": True, "external_id": "x" * 200}
+    state["active_meters"] = [
+        build_meter("owes", consumed_units=1_234_567, credited_units=100, balance=-1_234_467),
+        build_meter("untouched", consumed_units=0, credited_units=0, balance=0),
+    ]
+    state["active_subscriptions"] = [build_subscription("wide", status="past_due")]
+    site.polar.replace_state(key, state)
+    site.manage("polar_sync", "--customer", key)
+    return key
+
+
+def measure_width(page: Page) -> int:
+    width: int = page.evaluate("document.documentElement.scrollWidth")
+    return width
+
+
+def list_outside(page: Page, selector: str) -> list[str]:
+    """Those elements that do not end within the window."""
+    found: list[str] = page.locator(selector).evaluate_all(
+        "all => all.filter(one => { const box = one.getBoundingClientRect();"
+        " return box.left < 0 || box.right > window.innerWidth }).map(one => one.outerHTML)"
+    )
+    return found
+
+
+def test_long_names_and_bars_end_inside_a_phone(site: Site, page: Page, wide: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    log_in(page, site)
+    paths = ("customer/?q=wwwwww", f"customer/{wide}/change/", f"customer/{wide}/history/", f"meter/?q={wide}")
+    for path in paths:
+        page.goto(f"{site.url}/admin/polar_sync/{path}")
+        assert measure_width(page) <= 390, path
+        assert list_outside(page, ".polar-bar, .polar-label, .polar-button, td time") == [], path
+    # Cards: each value below the last, with its heading beside it.
+    page.goto(f"{site.url}/admin/polar_sync/customer/{wide}/change/")
+    status = page.locator("#subscriptions-group .field-status_label")
+    assert status.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Status"'
+    assert status.bounding_box()["y"] > page.locator("#subscriptions-group .field-product_name").bounding_box()["y"]  # type: ignore[index]
+
+
+def test_list_of_customers_fits_beside_the_sidebars(site: Site, page: Page, wide: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    log_in(page, site)
+    for is_open in ("true", "false"):
+        page.evaluate(f"localStorage.setItem('django.admin.navSidebarIsOpen', '{is_open}')")
+        for model in ("customer", "syncrun"):
+            page.goto(f"{site.url}/admin/polar_sync/{model}/")
+            assert measure_width(page) <= 1280
+            over = page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.results'))")
+            assert over <= 0, f"{model}, sidebar open: {is_open}"
+    lines = page.locator("time").evaluate_all("all => all.map(one => one.getClientRects().length)")
+    assert set(lines) == {1}, "a time is broken into lines"
+
+
+def test_numbers_stand_at_the_right(site: Site, page: Page, wide: str) -> None:
+    log_in(page, site)
+    columns = {
+        "customer/": ("grants",),
+        "subscription/": ("price",),
+        "meter/": ("consumed", "credited", "balance_label"),
+        "syncrun/": ("listed", "changes", "failures", "requests_used", "duration"),
+        f"customer/{wide}/change/": ("price", "consumed", "credited", "balance_label"),
+    }
+    for path, names in columns.items():
+        page.goto(f"{site.url}/admin/polar_sync/{path}")
+        for name in names:
+            for selector in (f"th.column-{name}", f"td.field-{name}"):
+                align = page.locator(selector).first.evaluate("cell => getComputedStyle(cell).textAlign")
+                assert align in {"end", "right"}, (path, selector)
+
+
+def test_ids_are_copied_by_a_button(site: Site, page: Page, wide: str) -> None:
+    log_in(page, site)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{site.url}/admin/polar_sync/customer/{wide}/change/")
+    shown = page.locator(".polar-facts .polar-id")
+    assert shown.evaluate("code => code.scrollWidth > code.clientWidth"), "the id is not cut"
+    page.click(".polar-facts .polar-copy")
+    expect(page.locator(".polar-facts .polar-copied")).to_have_count(1)
+    assert page.evaluate("navigator.clipboard.readText()") == wide
+
+
+def test_files_are_in_one_menu_that_closes(site: Site, page: Page) -> None:
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/?deleted=no")
+    files = page.locator(".polar-export a")
+    expect(files.first).to_be_hidden()
+    page.click(".polar-export summary")
+    expect(files).to_have_text(["Customers as CSV", "Subscriptions as CSV", "Meters as CSV"])
+    expect(files.first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(files.first).to_be_hidden()
+    page.click(".polar-export summary")
+    page.click("#content h1")
+    expect(files.first).to_be_hidden()
+
+
+@pytest.mark.parametrize("language", ["ar"])
+def test_signs_bars_and_plots_are_readable_from_right_to_left(site: Site, page: Page, wide: str, language: str) -> None:
+    log_in(page, site)
+    assert page.evaluate("document.documentElement.dir") == "rtl"
+    inside = page.locator(".polar-plot svg[role=img]:has(rect)").evaluate_all(
+        "all => all.length > 0 && all.every(plot => {"
+        " const bars = Math.min(...[...plot.querySelectorAll('rect')].map(bar => bar.getBoundingClientRect().left));"
+        " return [...plot.querySelectorAll('text[text-anchor=end]')].every("
+        "name => name.getBoundingClientRect().right <= bars) })"
+    )
+    assert inside, "a name runs into its bars"
+    page.goto(f"{site.url}/admin/polar_sync/meter/?q={wide}")
+    balance = page.locator(".field-balance_label .polar-bad bdi").first
+    left = (
+        "(code, at) => { const range = document.createRange(); range.setStart(code.firstChild, at);"
+        " range.setEnd(code.firstChild, at + 1); return range.getBoundingClientRect().left }"
+    )
+    sign, digit = (balance.evaluate(left, place) for place in (0, 1))
+    assert sign < digit, "the sign stands behind its number"
+    assert measure_width(page) <= 1280
+    time = page.locator("td time").first
+    assert time.evaluate("one => getComputedStyle(one).direction") == "ltr", "English words are read as such"
 
 
 def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page) -> None:

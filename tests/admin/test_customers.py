@@ -101,6 +101,22 @@ def test_search_finds_an_id_wherever_it_occurs(viewer: Client, organization: Org
         assert page_of("one") not in read(viewer, f"/admin/polar_sync/{model}/?q={make_id('nobody')}")
 
 
+def test_organization_is_a_column_only_where_there_are_several(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_state("one"), interval=read_at(0))
+    assert "organization_name" not in read(viewer, LIST)
+    assert "By organization" not in read(viewer, LIST)
+    factories.create_organization("other", polar_id=make_uuid("other organization"))
+    assert '<td class="field-organization_name"><bdi>default</bdi></td>' in read(viewer, LIST)
+    assert "By organization" in read(viewer, LIST)
+
+
+def test_address_stands_below_the_name(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_state("one", type="team"), interval=read_at(0))
+    cell = re.findall('<th class="field-label">(.*?)</th>', read(viewer, LIST))[0]
+    texts = [text for text in re.findall(">([^<]+)<", cell) if text.strip()]
+    assert texts == ["Ada one", "Team", "one@example.com", "✓", "verified"]
+
+
 def test_filters_narrow_the_list(viewer: Client, organization: Organization, names: None) -> None:
     full = build_full_state("full") | {"type": "team", "billing_address": {"country": "DE"}}
     full["active_subscriptions"][0]["status"] = "trialing"

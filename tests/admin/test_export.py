@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
@@ -29,6 +30,16 @@ def test_filtered_customers_are_exported(operator: Client, organization: Organiz
     assert [row["external_id"] for row in rows] == ["usr_one"]
     assert (rows[0]["country"], rows[0]["email_verified"], rows[0]["organization"]) == ("FR", "true", "default")
     assert len(read_rows(operator.get(f"{LIST}export/customers.csv"))) == 2
+
+
+@pytest.mark.parametrize(("model", "number"), [("customer", 3), ("subscription", 1), ("meter", 1)])
+def test_a_list_has_one_menu_of_its_files(
+    operator: Client, organization: Organization, model: str, number: int
+) -> None:
+    page = operator.get(f"/admin/polar_sync/{model}/").content.decode()
+    (menu,) = re.findall('<details class="polar-menu[^>]*>(.*?)</details>', page, re.DOTALL)
+    assert re.search("<summary[^>]*>Export</summary>", menu)
+    assert len(re.findall('<a href="[^"]*/export/[a-z_]+.csv">', menu)) == number
 
 
 @pytest.mark.parametrize(("kind", "name"), [("subscriptions", "Pro, monthly"), ("meters", "API requests")])

@@ -1,7 +1,9 @@
 """What staff can do from the admin, and that only those who may can do it."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -154,6 +156,28 @@ def test_selected_customers_are_refreshed(mirrored: FakePolarServer, operator: C
     assert "Workers ask Polar about 3 customers of default" in tell(answer)[0]
     assert set(Customer.objects.filter(name="Renamed on Polar").values_list("pk", flat=True)) == set(chosen)
     assert mirrored.polar.counts["customers:get_state"] == 3
+
+
+def test_refreshed_customer_leads_back_to_the_filtered_list(
+    mirrored: FakePolarServer, operator: Client, eager_celery: None
+) -> None:
+    filters = "active=yes&q=a"
+    page = f"{ROOT}/customer/{get_customer().pk}/change/"
+    content = operator.get(page, {"_changelist_filters": filters}).content.decode()
+    assert f'<a href="{ROOT}/customer/?active=yes&amp;q=a">Customers</a>' in content
+    (door,) = re.findall('<form method="post" action="([^"]*/refresh/[^"]*)"', content)
+    answer = operator.post(door)
+    assert parse_qs(urlsplit(answer["Location"]).query).keys() == {"since", "_changelist_filters"}
+    content = operator.get(answer["Location"]).content.decode()
+    assert f'<a href="{ROOT}/customer/?active=yes&amp;q=a" class="closelink">' in content
+
+
+def test_refresh_of_selected_customers_leads_back_to_the_filtered_list(
+    mirrored: FakePolarServer, operator: Client, eager_celery: None
+) -> None:
+    url = f"{ROOT}/customer/?deleted=no&o=1"
+    answer = operator.post(url, {"action": "refresh_selected", "_selected_action": [str(get_customer().pk)]})
+    assert answer["Location"] == url
 
 
 def test_too_many_selected_customers_are_not_refreshed(
