@@ -37,6 +37,7 @@ def test_only_a_token_is_needed(settings: Settings) -> None:
     assert polar_settings.deleted_customers == "keep"
     assert polar_settings.deleted_customers_after == timedelta(days=30)
     assert polar_settings.keep_runs == timedelta(days=90)
+    assert polar_settings.keep_statistics == timedelta(days=400)
 
 
 def test_settings_are_read_at_each_access(settings: Settings) -> None:

@@ -1,28 +1,23 @@
-"""The figures of the overview, each from one statement over the mirror, kept for a minute.
-
-Monthly recurring revenue: the amounts of all subscriptions that are `active` (not `trialing`: nothing is paid yet),
-each divided by the months between its charges: `day` × 12 / 365, `week` × 12 / 52, `month` × 1, `year` × 12, times
-the product's interval count where it is known. By currency, in its smallest unit, before discounts, taxes and usage.
-"""
+"""The figures of the overview, each from one statement over the mirror, kept for a minute."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.core.cache import cache
-from django.db.models import Count, F, FloatField, Max, Min, Q, QuerySet, Sum
-from django.db.models.functions import Cast, TruncDay, TruncHour, TruncMonth, TruncYear
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay, TruncHour, TruncMonth, TruncYear
 from django.utils import timezone
 
 from polar_sync.admin.labels import BELOW_ZERO
 from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter, Subscription
+from polar_sync.store.statistics import sum_subscriptions
 
 KEPT_SECONDS = 60
-CACHE_KEY = "polar_sync:admin:figures:1"
-MONTHS_BETWEEN = {"day": 12 / 365, "week": 12 / 52, "month": 1.0, "year": 12.0}
+CACHE_KEY = "polar_sync:admin:figures:2"
 MAX_GROUPS = 20
 MAX_METERS = 12
 # Sums of what is nearer to the end of a float would be no numbers any more.
@@ -59,17 +54,22 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """As of `as_of`, on our clock. `revenue` is in the currency's smallest unit a month; `fresh` counts customers."""
+    """As of `as_of`, on our clock. `revenue` is in the currency's smallest unit a month; `fresh` counts customers.
+
+    `answered` is when Polar last answered about any customer's state, by the organization's Polar id.
+    """
 
     as_of: datetime
     customers: int
     subscriptions: dict[str, int]
     revenue: dict[str, float]
     uncounted: int
+    granted: int
     grants: dict[str, int]
     meters: list[MeterTotal]
     below_zero: int
     fresh: dict[str, int]
+    answered: dict[UUID, datetime] = field(default_factory=dict)
     growth: Growth = field(default_factory=lambda: Growth("month", [], [], []))
 
 
@@ -84,56 +84,29 @@ def get_figures() -> Figures:
 
 def compute_figures() -> Figures:
     """The figures as of now: eight statements."""
-    statuses, revenue, uncounted = _sum_subscriptions()
+    subscriptions = sum_subscriptions(Subscription.objects.all())
     meters, below_zero = _sum_meters()
-    fresh = _count_fresh()
+    fresh, answered = _count_fresh()
+    grants = _count_grants()
     return Figures(
         as_of=timezone.now(),
-        customers=fresh.pop("all"),
-        subscriptions=statuses,
-        revenue=revenue,
-        uncounted=uncounted,
-        grants=_count_grants(),
+        customers=Customer.objects.count(),
+        subscriptions=_keep_largest(subscriptions.by_status),
+        revenue=_keep_largest(subscriptions.revenue),
+        uncounted=subscriptions.uncounted,
+        granted=sum(grants.values()),
+        grants=_keep_largest(grants),
         meters=meters,
         below_zero=below_zero,
         fresh=fresh,
+        answered=answered,
         growth=_get_growth(),
     )
 
 
-def get_monthly_amount(amount: float, interval: str | None, interval_count: int | None) -> float | None:
-    """What an amount charged every so many intervals comes to in a month; None for an interval that nobody knows."""
-    months = MONTHS_BETWEEN.get(interval or "")
-    if months is None:
-        return None
-    return amount / (months * (interval_count if interval_count and interval_count > 0 else 1))
-
-
-def _sum_subscriptions() -> tuple[dict[str, int], dict[str, float], int]:
-    """Numbers by status, monthly revenue by currency, and how many active ones no interval is known of."""
-    rows = (
-        Subscription.objects.order_by()
-        .values_list("status", "currency", "recurring_interval", "product__recurring_interval_count")
-        .annotate(number=Count("pk"), total=Sum(Cast("amount", FloatField())))
-    )
-    statuses: defaultdict[str, int] = defaultdict(int)
-    revenue: defaultdict[str, float] = defaultdict(float)
-    uncounted = 0
-    for status, currency, interval, interval_count, number, total in rows.iterator():
-        statuses[str(status)] += number
-        if status != "active" or not total:
-            continue
-        monthly = get_monthly_amount(total, interval, interval_count)
-        if monthly is None:
-            uncounted += number
-        else:
-            revenue[str(currency or "")] += monthly
-    return _keep_largest(statuses), _keep_largest(revenue), uncounted
-
-
 def _count_grants() -> dict[str, int]:
     rows = BenefitGrant.objects.order_by().values_list("benefit_type").annotate(number=Count("pk"))
-    return {str(name): number for name, number in rows.order_by("-number", "benefit_type")[:MAX_GROUPS]}
+    return {str(name): number for name, number in rows.iterator()}
 
 
 def _sum_meters() -> tuple[list[MeterTotal], int]:
@@ -160,16 +133,26 @@ def _sum_meters() -> tuple[list[MeterTotal], int]:
     return shown, below_zero
 
 
-def _count_fresh() -> dict[str, int]:
-    """All living customers, and of how many Polar has been heard in the last hour, day and week."""
+def _count_fresh() -> tuple[dict[str, int], dict[UUID, datetime]]:
+    """Of how many living customers Polar has been heard in the last hour, day and week; and when of any, by whose."""
     now = timezone.now()
     ages = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
-    return {
-        "all": Customer.objects.count(),
-        **CustomerObservation.objects.filter(customer__deleted_at=None).aggregate(
-            **{name: Count("pk", filter=Q(state_observed_at__gte=now - age)) for name, age in ages.items()}
-        ),
-    }
+    fresh, answered = dict.fromkeys(ages, 0), {}
+    rows = (
+        CustomerObservation.objects.filter(customer__deleted_at=None)
+        .order_by()
+        .values("customer__organization_id")
+        .annotate(
+            last=Max("answered_at"),
+            **{name: Count("pk", filter=Q(state_observed_at__gte=now - age)) for name, age in ages.items()},
+        )
+    )
+    for row in rows:
+        for name in ages:
+            fresh[name] += row[name]
+        if row["last"] is not None:
+            answered[row["customer__organization_id"]] = row["last"]
+    return fresh, answered
 
 
 def _get_growth() -> Growth:

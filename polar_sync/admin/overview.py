@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,98 +14,159 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from polar_sync.admin.base import SYNC_PERMISSION
 from polar_sync.admin.figures import Figures, get_figures
+from polar_sync.admin.history import Day, read_history
 from polar_sync.admin.labels import format_number, format_share, show_code, show_time
 from polar_sync.admin.money import format_money
-from polar_sync.admin.plots import Series, draw_columns, draw_lines
+from polar_sync.admin.notices import describe_last_success, find_notices
+from polar_sync.admin.plots import Series, draw_bars, draw_columns
 from polar_sync.admin.run_page import format_duration, get_share, show_reason
+from polar_sync.admin.sparklines import describe_change, draw_sparkline
 from polar_sync.admin.text import clean, show
 from polar_sync.admin.verifications import show_verification
 from polar_sync.models import Organization, SyncRun
 
 SHOWN_RUNS = 5
+COUNTED = ("customer", "subscription", "benefitgrant", "meter")
+"""The models whose rows the figures count."""
+MayView = Callable[[str], bool]
 _FORMATS = {"hour": "j N H:i", "day": "j N Y", "month": "M Y", "year": "Y"}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A number, where to see what it counts, and how it went."""
+
+    label: str
+    number: str
+    url: str
+    sparkline: SafeString | str = ""
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revenue:
+    """Monthly recurring revenue in one currency."""
+
+    amount: str
+    sparkline: SafeString
+    change: str
 
 
 def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     """What the overview's template shows; without what this person may not view."""
     user: Any = request.user
+    may = partial(_may_view, user)
+    figures = get_figures()
+    organizations = list(Organization.objects.select_related("verification"))
     context: dict[str, Any] = {"may_sync": user.has_perm(SYNC_PERMISSION)}
-    if user.has_perm("polar_sync.view_customer"):
-        figures = get_figures()
-        context |= {
-            "figures": _describe_figures(figures, site_name=site_name),
-            "as_of": show_time(figures.as_of),
-            "plots": [_plot_growth(figures), _plot_meters(figures)],
-        }
-    if user.has_perm("polar_sync.view_syncrun"):
+    if may("syncrun"):
+        context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name)
+        context["last_success"] = describe_last_success(organizations)
         context["runs"] = _describe_runs(site_name=site_name)
-    if user.has_perm("polar_sync.view_organization"):
-        context["organizations"] = _describe_organizations(site_name=site_name)
+    if any(map(may, COUNTED)):
+        context["figures"] = _describe_figures(figures, may=may, site_name=site_name)
+        context["as_of"] = show_time(figures.as_of)
+    if may("organization"):
+        context["organizations"] = _describe_organizations(organizations, site_name=site_name)
     return context
 
 
-def _describe_figures(figures: Figures, *, site_name: str) -> dict[str, Any]:
-    customers, subscriptions, meters = (
-        reverse(f"{site_name}:polar_sync_{name}_changelist") for name in ("customer", "subscription", "meter")
-    )
-    names = {"hour": _("last hour"), "day": _("last day"), "week": _("last week")}
-    return {
-        "cards": [
-            (_("customers"), format_number(figures.customers), f"{customers}?deleted=no"),
-            (
-                _("active subscriptions"),
-                format_number(figures.subscriptions.get("active", 0)),
-                f"{subscriptions}?status=active",
-            ),
-            (
-                _("trialing subscriptions"),
-                format_number(figures.subscriptions.get("trialing", 0)),
-                f"{subscriptions}?status=trialing",
-            ),
-            (_("meters below zero"), format_number(figures.below_zero), f"{meters}?balance=below"),
-        ],
-        "revenue": [format_money(amount, currency) for currency, amount in figures.revenue.items()],
-        "uncounted": figures.uncounted,
-        "grants": [
-            (show_code(kind), format_number(number), f"{customers}?{_encode(benefit_type=kind)}")
+def _may_view(user: Any, model: str) -> bool:
+    return bool(user.has_perm(f"polar_sync.view_{model}"))
+
+
+def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict[str, Any]:
+    """Each number only for who may view what it counts."""
+    urls = {name: reverse(f"{site_name}:polar_sync_{name}_changelist") for name in COUNTED}
+    history = read_history() if may("customer") or may("subscription") else []
+    found: dict[str, Any] = {"cards": []}
+    if may("customer") or may("subscription"):
+        found["growth"] = _plot_growth(figures, may=may)
+    if may("customer"):
+        found["cards"].append(_make_customer_card(figures, history, urls["customer"]))
+        found["fresh"] = _describe_freshness(figures)
+        found["stale_url"] = f"{urls['customer']}?observed=stale"
+    if may("subscription"):
+        found["cards"] += _make_subscription_cards(figures, history, urls["subscription"])
+        found["revenue"] = [
+            Revenue(format_money(amount, currency), *_show_revenue(history, currency))
+            for currency, amount in figures.revenue.items()
+        ]
+        found["uncounted"] = figures.uncounted
+    if may("benefitgrant"):
+        url = urls["customer"] if may("customer") else None
+        found["grants"] = [
+            (show_code(kind), format_number(number), f"{url}?{_encode(benefit_type=kind)}" if url else None)
             for kind, number in figures.grants.items()
-        ],
-        "fresh": [
-            (names[name], number / figures.customers, format_share(number / figures.customers), format_number(number))
-            for name, number in figures.fresh.items()
-            if figures.customers
-        ],
-        "stale_url": f"{customers}?observed=stale",
-    }
+        ]
+    if may("meter"):
+        number = format_number(figures.below_zero)
+        found["cards"].append(Card(_("meters below zero"), number, f"{urls['meter']}?balance=below"))
+        found["meters"] = _plot_meters(figures)
+    return found
+
+
+def _make_customer_card(figures: Figures, history: Sequence[Day], url: str) -> Card:
+    past = _show_history((day.date, day.customers) for day in history)
+    return Card(_("customers"), format_number(figures.customers), f"{url}?deleted=no", *past)
+
+
+def _make_subscription_cards(figures: Figures, history: Sequence[Day], url: str) -> list[Card]:
+    active, trialing = (format_number(figures.subscriptions.get(status, 0)) for status in ("active", "trialing"))
+    past = _show_history((day.date, day.active_subscriptions) for day in history)
+    return [
+        Card(_("active subscriptions"), active, f"{url}?status=active", *past),
+        Card(_("trialing subscriptions"), trialing, f"{url}?status=trialing"),
+    ]
+
+
+def _describe_freshness(figures: Figures) -> list[tuple[str, float, str, str]]:
+    names = {"hour": _("last hour"), "day": _("last day"), "week": _("last week")}
+    return [
+        (names[name], number / figures.customers, format_share(number / figures.customers), format_number(number))
+        for name, number in figures.fresh.items()
+        if figures.customers
+    ]
+
+
+def _show_history(
+    points: Iterable[tuple[date, float]], *, write: Callable[[float], str] = format_number
+) -> tuple[SafeString, str]:
+    known = list(points)
+    return draw_sparkline(known, write=write), describe_change(known, write=write)
+
+
+def _show_revenue(history: Sequence[Day], currency: str) -> tuple[SafeString, str]:
+    """Of a currency that was there on any of these days: on the others it was nothing."""
+    if not any(currency in day.revenue for day in history):
+        return SafeString(""), ""
+    points = ((day.date, day.revenue.get(currency, 0)) for day in history)
+    return _show_history(points, write=partial(format_money, currency=currency))
 
 
 def _encode(**parameters: str) -> str:
     return urlencode(parameters, errors="replace")
 
 
-def _plot_growth(figures: Figures) -> str:
+def _plot_growth(figures: Figures, *, may: MayView) -> str:
     growth = figures.growth
     labels = [_format_period(start, growth.unit) for start in growth.starts]
     title = _("Customers and present subscriptions by the time they started")
-    return draw_columns(
-        title,
-        labels,
-        [
-            Series(_("customers"), "a", growth.customers),
-            Series(_("subscriptions"), "b", growth.subscriptions),
-        ],
-    )
+    series = [("customer", Series(_("customers"), "a", growth.customers))]
+    series.append(("subscription", Series(_("subscriptions"), "b", growth.subscriptions)))
+    return draw_columns(title, labels, [one for model, one in series if may(model)])
 
 
 def _plot_meters(figures: Figures) -> str:
     meters = figures.meters
-    return draw_lines(
-        _("Meters: units consumed against credited, of all customers, as of now; each on a scale of its own"),
-        [clean(meter.name, length=28) for meter in meters],
+    return draw_bars(
+        _("Meters: units consumed against credited, of all customers; each on a scale of its own"),
+        [clean(meter.name) for meter in meters],
         [
             Series(_("consumed"), "a", [meter.consumed for meter in meters]),
             Series(_("credited"), "b", [meter.credited for meter in meters]),
@@ -133,7 +197,7 @@ def _describe_runs(*, site_name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_organizations(*, site_name: str) -> list[dict[str, Any]]:
+def _describe_organizations(organizations: Iterable[Organization], *, site_name: str) -> list[dict[str, Any]]:
     return [
         {
             "name": show(organization),
@@ -141,5 +205,5 @@ def _describe_organizations(*, site_name: str) -> list[dict[str, Any]]:
             "verified": show_verification(organization),
             "sync_url": reverse(f"{site_name}:polar_sync_organization_sync", args=(organization.pk,)),
         }
-        for organization in Organization.objects.select_related("verification")
+        for organization in organizations
     ]

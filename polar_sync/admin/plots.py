@@ -15,12 +15,12 @@ from polar_sync.admin.labels import format_number
 from polar_sync.admin.text import NOTHING
 
 BAR_WIDTH = 96
-WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 26
+WIDTH, HEIGHT = 560, 220
+RIGHT, TOP, BOTTOM = 8, 10, 26
 MAX_TICKS = 4
-MAX_X_LABELS = 8
-ROW = 40
-NAME_WIDTH = 190
+MAX_X_LABELS = 6
+LETTER_WIDTH = 10.0
+"""At the size that labels have on a phone, so that none is cut off at an edge."""
 
 
 def show_meter_bar(consumed: float | None, credited: float | None) -> SafeString:
@@ -68,30 +68,34 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis."""
+    """A mark on an axis; `anchor` is the part of its text that stands at the position."""
 
     position: float
     text: str
+    anchor: str = "middle"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A pair of lying bars with the name before them; `length`s are 0 for values that no bar can show."""
+class Bar:
+    """A bar that lies; `length` is in per cent, 0 for values that no bar can show."""
 
     name: str
-    y: float
-    bars: Sequence[tuple[str, float, float, str]]
+    tone: str
+    length: float
+    text: str
 
 
 def draw_columns(title: str, labels: Sequence[str], series: Sequence[Series]) -> str:
     """Standing bars side by side for each label, with a table of the numbers behind them."""
     top = _get_round_top(max((value for one in series for value in one.values), default=0.0))
-    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
-    width = step * 0.8 / max(len(series), 1)
     floor, scale = HEIGHT - BOTTOM, (HEIGHT - TOP - BOTTOM) / top
+    y_ticks = [Tick(round(floor - value * scale, 1), format_number(value)) for value in _get_steps(top)]
+    left = round(max(len(tick.text) for tick in y_ticks) * LETTER_WIDTH + 10)
+    step = (WIDTH - left - RIGHT) / max(len(labels), 1)
+    width = step * 0.8 / max(len(series), 1)
     columns = [
         Column(
-            x=round(LEFT + number * step + step * 0.1 + place * width, 1),
+            x=round(left + number * step + step * 0.1 + place * width, 1),
             y=round(floor - value * scale, 1),
             width=round(max(width - 0.5, 0.5), 1),
             height=round(value * scale, 1),
@@ -107,45 +111,43 @@ def draw_columns(title: str, labels: Sequence[str], series: Sequence[Series]) ->
         "title": title,
         "width": WIDTH,
         "height": HEIGHT,
-        "left": LEFT,
+        "left": left,
         "right": WIDTH - RIGHT,
         "floor": floor,
         "label_y": HEIGHT - 8,
         "columns": columns,
         "series": series,
-        "x_ticks": [Tick(round(LEFT + (n + 0.5) * step, 1), labels[n]) for n in range(0, len(labels), every)],
-        "y_ticks": [Tick(round(floor - value * scale, 1), format_number(value)) for value in _get_steps(top)],
+        "x_ticks": [_make_x_tick(left + (n + 0.5) * step, labels[n]) for n in range(0, len(labels), every)],
+        "y_ticks": y_ticks,
         "rows": [(label, [format_number(one.values[number]) for one in series]) for number, label in enumerate(labels)],
     }
     return render_to_string("polar_sync/admin/columns.html", context)
 
 
-def draw_lines(title: str, names: Sequence[str], series: Sequence[Series]) -> str:
-    """Lying bars one below the other for each name, each name on a scale of its own, with a table behind them."""
-    room = WIDTH - NAME_WIDTH - 110
+def _make_x_tick(position: float, text: str) -> Tick:
+    """Below its column, as far as the edges leave room for the text."""
+    half = len(text) * LETTER_WIDTH / 2
+    if position + half > WIDTH:
+        return Tick(WIDTH, text, "end")
+    return Tick(round(position, 1), text) if position >= half else Tick(0, text, "start")
+
+
+def draw_bars(title: str, names: Sequence[str], series: Sequence[Series]) -> str:
+    """A table: for each name a bar and the number of each series, each name on a scale of its own."""
     lines = []
     for number, name in enumerate(names):
         whole = max((one.values[number] for one in series), default=0.0)
         bars = [
-            (
+            Bar(
+                one.name,
                 one.tone,
-                round(number * ROW + 6 + place * 14, 1),
-                round(max(one.values[number], 0.0) / whole * room, 1) if whole > 0 else 0.0,
+                round(max(one.values[number], 0.0) / whole * 100, 1) if whole > 0 else 0.0,
                 format_number(one.values[number]),
             )
-            for place, one in enumerate(series)
+            for one in series
         ]
-        lines.append(Line(name, number * ROW + 22, bars))
-    context = {
-        "title": title,
-        "width": WIDTH,
-        "height": max(len(names), 1) * ROW,
-        "left": NAME_WIDTH,
-        "lines": lines,
-        "series": series,
-        "rows": [(name, [format_number(one.values[number]) for one in series]) for number, name in enumerate(names)],
-    }
-    return render_to_string("polar_sync/admin/lines.html", context)
+        lines.append((name, bars))
+    return render_to_string("polar_sync/admin/bars.html", {"title": title, "lines": lines})
 
 
 def _get_round_top(highest: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from polar_sync.admin.labels import format_number, show_label, show_time
 from polar_sync.admin.text import NOTHING, PAGE_LENGTH, show
@@ -16,19 +17,45 @@ def show_verification(organization: Organization) -> SafeString:
     verification = get_verification(organization)
     if verification is None:
         return NOTHING
+    return format_html(
+        '{} {} <span class="polar-quiet">· {}</span>',
+        _show_result(verification),
+        _describe(verification),
+        show_time(verification.finished_at),
+    )
+
+
+def _show_result(verification: Verification) -> SafeString:
+    if not verification.checked:
+        return show_label(_("Nobody to compare"))
+    if verification.differing > verification.repaired:
+        return show_label(_("Differs"), tone="bad")
+    if verification.failed:
+        return show_label(_("Incomplete"), tone="warn")
+    return show_label(_("Equal"), tone="good")
+
+
+def _describe(verification: Verification) -> str:
     numbers = {
         "differing": format_number(verification.differing),
         "checked": format_number(verification.checked),
         "repaired": format_number(verification.repaired),
         "failed": format_number(verification.failed),
     }
-    text = _("%(differing)s of %(checked)s customers differed") % numbers
+    text = ngettext(
+        "%(differing)s of %(checked)s customer differed",
+        "%(differing)s of %(checked)s customers differed",
+        verification.checked,
+    )
+    parts = [text % numbers]
     if verification.repaired:
-        text += _(", %(repaired)s repaired") % numbers
+        parts.append(ngettext("%(repaired)s repaired", "%(repaired)s repaired", verification.repaired) % numbers)
     if verification.failed:
-        text += _(", %(failed)s could not be asked about") % numbers
-    label = show_label(_("Equal"), tone="good") if verification.is_equal else show_label(_("Differs"), tone="bad")
-    return format_html("{} {}, {}", label, text, show_time(verification.finished_at))
+        text = ngettext(
+            "%(failed)s could not be asked about", "%(failed)s could not be asked about", verification.failed
+        )
+        parts.append(text % numbers)
+    return ", ".join(parts)
 
 
 def show_examples(organization: Organization) -> SafeString:
@@ -37,7 +64,7 @@ def show_examples(organization: Organization) -> SafeString:
     if verification is None or not verification.examples:
         return NOTHING
     rows = ((show(text, length=PAGE_LENGTH),) for text in verification.examples)
-    return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", rows))
+    return format_html('<ul class="polar-plain-list">{}</ul>', format_html_join("", "<li>{}</li>", rows))
 
 
 def get_verification(organization: Organization) -> Verification | None:

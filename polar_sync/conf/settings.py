@@ -110,6 +110,10 @@ class PolarSyncSettings:
     )
     #: How long `polar_sync_prune` keeps the records of finished runs.
     keep_runs = Setting("KEEP_RUNS_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True))
+    #: How long `polar_sync_prune` keeps the daily statistics.
+    keep_statistics = Setting(
+        "KEEP_STATISTICS_DAYS", 400, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
+    )
     #: Whether the REST API passes creating, changing and deleting customers on to Polar.
     write_through = Setting("WRITE_THROUGH", False, read_flag)
     #: How callers of the REST API say who they are.

@@ -8,6 +8,7 @@ from polar_sync.models.observation import CustomerObservation
 from polar_sync.models.organization import Organization
 from polar_sync.models.primary import on_primary
 from polar_sync.models.run import SyncContradiction, SyncFailure, SyncPage, SyncRun
+from polar_sync.models.statistics import DailyStatistics
 from polar_sync.models.subscription import Subscription, SubscriptionMeter
 from polar_sync.models.verification import Verification
 
@@ -16,6 +17,7 @@ __all__ = [
     "BenefitGrant",
     "Customer",
     "CustomerObservation",
+    "DailyStatistics",
     "Meter",
     "MeterDefinition",
     "Organization",

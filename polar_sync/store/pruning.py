@@ -1,4 +1,4 @@
-"""Forgetting: old runs, and customers who were deleted on Polar, by age."""
+"""Forgetting: old runs, old statistics, and customers who were deleted on Polar, by age."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import settings
-from polar_sync.models import Customer, SyncRun
+from polar_sync.models import Customer, DailyStatistics, SyncRun
 from polar_sync.payloads import Interval, dump_canonical, load_canonical
 from polar_sync.store.locking import lock_sightings
 from polar_sync.store.ordering import Reading, Source
@@ -30,6 +30,12 @@ def prune_runs() -> int:
     old = SyncRun.objects.filter(finished_at__lt=Now() - settings.keep_runs).exclude(status=SyncRun.Status.RUNNING)
     _, removed = old.delete()
     return removed.get(SyncRun._meta.label, 0)  # noqa: SLF001 - Django's public name for it
+
+
+def prune_statistics() -> int:
+    """Remove the statistics of days longer ago than `KEEP_STATISTICS_DAYS`; returns how many rows."""
+    today = timezone.localdate(timezone=timezone.get_default_timezone())
+    return DailyStatistics.objects.filter(date__lt=today - settings.keep_statistics).delete()[0]
 
 
 def prune_customers() -> tuple[str, int]:

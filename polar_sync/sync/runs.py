@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from polar_sync.client import Usage
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import RunActiveError
-from polar_sync.models import Organization, SyncPage, SyncRun
+from polar_sync.models import Organization, SyncPage, SyncRun, on_primary
 from polar_sync.payloads.values import clean_text
+from polar_sync.store.statistics import record_statistics
 from polar_sync.sync.leases import filter_abandoned
 from polar_sync.sync.windows import find_last_number, get_window
 
@@ -123,6 +124,7 @@ def open_following_pages(run: SyncRun, *, max_page: int) -> int:
 def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") -> bool:
     """End a run; False where it had ended already. Nothing partial is ever called a success.
 
+    A success and the day's statistics are committed together.
     `detail` may quote Polar: what no database takes is replaced.
     """
     detail = clean_text(detail)
@@ -133,6 +135,7 @@ def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") 
         )
         if hit and status == SyncRun.Status.SUCCEEDED:
             Organization.objects.filter(runs=run_id).update(last_succeeded_at=Now())
+            record_statistics(on_primary(Organization.objects).get(runs=run_id))
     if hit:
         logger.log(
             logging.INFO if status == SyncRun.Status.SUCCEEDED else logging.WARNING,

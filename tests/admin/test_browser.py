@@ -10,7 +10,7 @@ import pytest
 
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
-from tests.admin.served import Site, serve_site
+from tests.admin.served import PASSWORD, Site, serve_site
 from tests.factories import build_meter, build_subscription
 from tests.services import miss
 
@@ -273,6 +273,36 @@ def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page:
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 400, f"{path} is {width} pixels wide"
+
+
+@pytest.mark.parametrize(("width", "is_beside"), [(1280, True), (390, False)])
+def test_plots_have_room_for_every_label(site: Site, page: Page, width: int, is_beside: bool) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    log_in(page, site)
+    left, right = (page.locator(".polar-blocks > *").nth(number).bounding_box() for number in (0, 1))
+    assert left is not None
+    assert right is not None
+    assert (left["y"] == right["y"]) == is_beside
+    cut = """() => [...document.querySelectorAll(".polar-standing text")].filter((text) => {
+        const [inner, outer] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+        return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+    }).map((text) => text.textContent)"""
+    assert page.evaluate(cut) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_first_page_keeps_to_the_policy_and_leads_to_a_customer(site: Site, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(site.url)
+    page.click("text=Sign in to see it")
+    page.fill("#id_username", "boss")
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_url(f"{site.url}/")
+    expect(page.locator(".cards strong").first).not_to_have_text("0")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click(".places a[href*='/customer/'][href*='/change/']")
+    expect(page.locator(".polar-summary").first).to_be_visible()
 
 
 def test_hostile_names_run_nothing_in_a_browser(site: Site, page: Page) -> None:

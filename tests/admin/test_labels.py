@@ -29,7 +29,7 @@ from polar_sync.admin.labels import (
 )
 from polar_sync.admin.money import format_money
 from polar_sync.admin.paging import AtLeast, Count
-from polar_sync.admin.plots import Series, draw_columns, draw_lines, show_meter_bar
+from polar_sync.admin.plots import Series, draw_bars, draw_columns, show_meter_bar
 from polar_sync.admin.text import NOTHING
 from polar_sync.models import SyncRun
 
@@ -171,7 +171,7 @@ def test_columns_are_as_high_as_their_numbers_say() -> None:
 
 
 def test_lines_survive_values_that_no_bar_can_show() -> None:
-    plot = draw_lines("Title", ["<b>", "far"], [Series("consumed", "a", [-1, 1e308]), Series("credited", "b", [0, 1])])
+    plot = draw_bars("Title", ["<b>", "far"], [Series("consumed", "a", [-1, 1e308]), Series("credited", "b", [0, 1])])
     assert "&lt;b&gt;" in plot
     assert "nan" not in plot
     assert "inf" not in plot

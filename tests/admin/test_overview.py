@@ -1,5 +1,6 @@
 """The overview at the top of the app's index: its figures, and what it says of them."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -7,9 +8,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.formats import date_format
 
-from polar_sync.admin.figures import compute_figures, get_figures, get_monthly_amount
-from polar_sync.models import CustomerObservation, Organization, Product, SyncRun, Verification
+from polar_sync.admin.figures import compute_figures, get_figures
+from polar_sync.models import CustomerObservation, DailyStatistics, Organization, Product, SyncRun, Verification
 from tests import factories
 from tests.factories import (
     apply_states,
@@ -22,26 +24,6 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.mark.parametrize(
-    ("amount", "interval", "count", "monthly"),
-    [
-        (2500, "month", None, 2500),
-        (2500, "month", 3, 2500 / 3),
-        (12000, "year", 1, 1000),
-        (12000, "year", 2, 500),
-        (120, "week", None, 520),
-        (12, "day", None, 365),
-        (100, "fortnight", None, None),
-        (100, None, None, None),
-        (100, "month", 0, 100),
-    ],
-)
-def test_amounts_are_brought_to_a_month(
-    amount: int, interval: str | None, count: int | None, monthly: float | None
-) -> None:
-    assert get_monthly_amount(amount, interval, count) == (pytest.approx(monthly) if monthly is not None else None)
 
 
 def test_figures_are_of_living_customers_and_present_subscriptions(organization: Organization) -> None:
@@ -77,6 +59,7 @@ def test_figures_are_of_living_customers_and_present_subscriptions(organization:
     assert figures.revenue == {"usd": pytest.approx(2500 + 1000 + 300), "eur": pytest.approx(700)}
     assert figures.uncounted == 1
     assert figures.grants == {"custom": 1, "discord": 1}
+    assert figures.granted == 2
     assert figures.below_zero == 1
     (meter,) = figures.meters
     assert meter.consumed == pytest.approx(2.3)
@@ -125,8 +108,9 @@ def test_overview_shows_figures_plots_and_runs(viewer: Client, organization: Org
     with CaptureQueriesContext(connection) as queries:
         page = viewer.get("/admin/polar_sync/").content.decode()
     assert len(queries) <= 20
-    assert page.count('<svg role="img"') == 2
-    assert page.count("The numbers as a table") == 2
+    assert page.count('<svg class="polar-standing" role="img"') == 1
+    assert page.count("The numbers as a table") == 1
+    assert page.count('<th scope="rowgroup"') == 1
     for text in ("monthly recurring revenue", "API requests", "moving", "last week", "Last runs"):
         assert text in page, text
     assert "style=" not in page.split('<div class="polar-overview">')[1].split("content-related")[0]
@@ -141,11 +125,67 @@ def test_empty_mirror_has_an_overview_too(viewer: Client) -> None:
     assert "Nothing to plot yet." in page
 
 
-def test_overview_keeps_to_what_one_may_view(make_client: object, organization: Organization) -> None:
-    client = make_client("view_syncrun", is_viewer=False)  # type: ignore[operator]
-    page = client.get("/admin/polar_sync/").content.decode()
-    assert "Last runs" in page
-    assert "monthly recurring revenue" not in page
+@pytest.mark.parametrize(
+    ("codename", "texts"),
+    [
+        ("view_syncrun", ["Last runs"]),
+        ("view_organization", ["Organizations</h2>"]),
+        ("view_customer", ["<span>customers</span>", "Freshness", "by the time they started"]),
+        (
+            "view_subscription",
+            ["active subscriptions</span>", "trialing", "monthly recurring revenue", "by the time they started"],
+        ),
+        ("view_benefitgrant", ["Granted benefits by type"]),
+        ("view_meter", ["meters below zero", "Meters: units consumed"]),
+    ],
+)
+def test_overview_keeps_to_what_one_may_view(
+    make_client: Callable[..., Client], organization: Organization, codename: str, texts: list[str]
+) -> None:
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    SyncRun.objects.create(organization=organization, status="succeeded")
+    overview = make_client(codename, is_viewer=False).get("/admin/polar_sync/").content.decode()
+    overview = overview.split('<div class="polar-overview">')[1].split('<div id="content-main">')[0]
+    every = {
+        *("Last runs", "Organizations</h2>", "<span>customers</span>", "Freshness", "by the time they started"),
+        *("active subscriptions</span>", "trialing", "monthly recurring revenue", "Granted benefits by type"),
+        *("meters below zero", "Meters: units consumed"),
+    }
+    assert {text for text in every if text in overview} == set(texts)
+
+
+def test_plot_of_growth_has_only_what_one_may_view(
+    make_client: Callable[..., Client], organization: Organization
+) -> None:
+    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    page = make_client("view_customer", is_viewer=False).get("/admin/polar_sync/").content.decode()
+    assert 'class="polar-a" x=' in page
+    assert 'class="polar-b" x=' not in page
+
+
+def test_overview_shows_how_the_numbers_went(viewer: Client, organization: Organization) -> None:
+    """Revenue by currency, each for itself; without a line where a currency has none yet."""
+    today = timezone.localdate()
+    for days_ago, revenue in ((20, {"usd": 1000}), (0, {"usd": 2500, "eur": 700})):
+        DailyStatistics.objects.create(
+            organization=organization,
+            date=today - timedelta(days=days_ago),
+            customers=100 - days_ago,
+            active_subscriptions=50,
+            monthly_recurring_revenue=revenue,
+        )
+    subscriptions = [
+        build_subscription("dollar", currency="usd", amount=2500),
+        build_subscription("euro", currency="eur", amount=700),
+        build_subscription("yen", currency="jpy", amount=700),
+    ]
+    apply_states(organization, build_state("one", subscriptions=subscriptions), interval=read_at(0))
+    page = viewer.get("/admin/polar_sync/").content.decode()
+    since = date_format(today - timedelta(days=20), "MONTH_DAY_FORMAT")
+    for change in ("+20", "unchanged", "+15.00 USD", "+7.00 EUR"):
+        assert f"{change} since {since}" in page
+    assert page.count('class="polar-spark"') == 4
+    assert "<strong>700 JPY</strong></li>" in page
 
 
 def test_last_verification_is_shown_with_what_differed(viewer: Client, organization: Organization) -> None:
@@ -171,3 +211,27 @@ def test_last_verification_is_shown_with_what_differed(viewer: Client, organizat
     assert text in page
     assert "subscription &lt;b&gt;x&lt;/b&gt;.amount is 999" in page
     assert text in viewer.get("/admin/polar_sync/organization/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "label", "text"),
+    [
+        ({"checked": 100}, "good", "equal</span> 0 of 100 customers differed"),
+        ({"checked": 1}, "good", "equal</span> 0 of 1 customer differed"),
+        ({"checked": 9, "differing": 2, "repaired": 2}, "good", "equal</span> 2 of 9 customers differed, 2 repaired"),
+        (
+            {"checked": 9, "failed": 1},
+            "warn",
+            "incomplete</span> 0 of 9 customers differed, 1 could not be asked about",
+        ),
+        ({"checked": 9, "differing": 1, "failed": 8}, "bad", "differs</span> 1 of 9 customers differed, 8 could not"),
+        ({"checked": 0}, "plain", "nobody to compare</span> 0 of 0 customers differed"),
+    ],
+)
+def test_verification_is_called_what_it_was(
+    viewer: Client, organization: Organization, fields: dict[str, int], label: str, text: str
+) -> None:
+    now = timezone.now()
+    Verification.objects.create(organization=organization, started_at=now, finished_at=now, **fields)
+    page = viewer.get(f"/admin/polar_sync/organization/{organization.pk}/change/").content.decode()
+    assert f'<span class="polar-label polar-{label}">{text}' in page

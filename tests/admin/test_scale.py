@@ -10,7 +10,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from polar_sync.admin.figures import compute_figures
-from polar_sync.models import Customer
+from polar_sync.models import Customer, DailyStatistics, Organization
+from polar_sync.store.statistics import record_statistics
 from tests.factories import ORGANIZATION_ID, create_organization, make_id
 
 ROWS = 200_000
@@ -222,9 +223,16 @@ def check_figures(staff: Client) -> None:
         figures = compute_figures()
     assert len(queries) <= MOST_QUERIES
     assert max(estimate_cost(query["sql"]) for query in queries) < MOST_COST
+    with CaptureQueriesContext(connection) as queries:
+        record_statistics(Organization.objects.get())
+    costs = [estimate_cost(query["sql"]) for query in queries if query["sql"].startswith("SELECT")]
+    assert len(costs) == 2
+    assert max(costs) < MOST_COST
+    assert DailyStatistics.objects.get().customers == ROWS - ROWS // 1000
     assert figures.customers == ROWS - ROWS // 1000
     assert figures.revenue["usd"] > 0
     assert staff.get("/admin/polar_sync/").status_code == 200
+    check_page(staff, "/")
 
 
 def check_export(staff: Client) -> None:

@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from polar_sync.models import Customer, CustomerObservation, Organization, SyncFailure, SyncPage, SyncRun
+from polar_sync.models import (
+    Customer,
+    CustomerObservation,
+    DailyStatistics,
+    Organization,
+    SyncFailure,
+    SyncPage,
+    SyncRun,
+)
 from polar_sync.payloads import Interval
 from polar_sync.store import Outcome, pruning
-from polar_sync.store.pruning import prune_customers, prune_runs
+from polar_sync.store.pruning import prune_customers, prune_runs, prune_statistics
 from tests.factories import (
     CREATED_AT,
     apply_absences,
@@ -183,3 +191,15 @@ def test_only_finished_runs_of_a_certain_age_are_removed(organization: Organizat
         assert set(model._default_manager.values_list("run", flat=True)) == {new.pk, running.pk}
     assert set(SyncRun.objects.all()) == {new, running}
     assert CustomerObservation.objects.count() == 1
+
+
+def test_statistics_are_kept_for_some_days(organization: Organization, settings: Any) -> None:
+    today = timezone.localdate()
+    for days in (0, 10, 11, 400, 401):
+        day = today - timedelta(days=days)
+        DailyStatistics.objects.create(organization=organization, date=day, customers=1, active_subscriptions=1)
+    settings.POLAR_SYNC = {}
+    assert prune_statistics() == 1
+    settings.POLAR_SYNC = {"KEEP_STATISTICS_DAYS": 10}
+    assert prune_statistics() == 2
+    assert {(today - row.date).days for row in DailyStatistics.objects.all()} == {0, 10}

@@ -1,4 +1,4 @@
-"""`manage.py polar_sync_prune`: forget old runs and, if the settings say so, deleted customers."""
+"""`manage.py polar_sync_prune`: forget old runs, old statistics and, if the settings say so, deleted customers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from polar_sync.exceptions import ConfigurationError
-from polar_sync.store.pruning import prune_customers, prune_runs
+from polar_sync.store.pruning import prune_customers, prune_runs, prune_statistics
 
 
 class Command(BaseCommand):
     help = (
-        "Remove the records of runs older than KEEP_RUNS_DAYS, and scrub or delete customers who were deleted on Polar "
-        "longer than DELETED_CUSTOMERS_AFTER_DAYS ago, as DELETED_CUSTOMERS says (keep, scrub, delete)."
+        "Remove the records of runs older than KEEP_RUNS_DAYS, and the daily statistics older than "
+        "KEEP_STATISTICS_DAYS, and scrub or delete customers who were deleted on Polar longer than DELETED_CUSTOMERS_AFTER_DAYS ago, as "
+        "DELETED_CUSTOMERS says (keep, scrub, delete)."
     )
 
     def handle(self, **options: Any) -> None:
         del options
         try:
             runs = prune_runs()
+            statistics = prune_statistics()
             action, customers = prune_customers()
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=2) from None
-        self.stdout.write(f"{runs} runs removed; deleted customers: {action}, {customers} of them now.")
+        self.stdout.write(
+            f"{runs} runs and {statistics} daily statistics removed; "
+            f"deleted customers: {action}, {customers} of them now."
+        )

@@ -1,0 +1,245 @@
+"""What is wrong with the mirror now, in words; nothing where all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Max, Q
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from polar_sync.admin.labels import STALE_AFTER, format_age, format_moment, format_number
+from polar_sync.admin.text import clean, show
+from polar_sync.admin.verifications import get_verification
+from polar_sync.exceptions import NetworkError, ServerError
+from polar_sync.models import CustomerObservation, Organization, SyncRun
+from polar_sync.sync.leases import filter_abandoned
+from polar_sync.sync.steering import CANCELLED, get_failed_ids
+
+DETAIL_LENGTH = 300
+MAX_FAILURES = 1000
+# How the details of runs begin that got no answer, or none but that the server is in trouble.
+_SILENT = tuple(f"{error.__name__}: " for error in (NetworkError, ServerError))
+_Status = SyncRun.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence, as bad as its tone (info, warn, bad), with what was said of it, and where to see more.
+
+    `organization` is empty where there is only one.
+    """
+
+    tone: str
+    text: str
+    detail: SafeString | str = ""
+    link: str = ""
+    url: str = ""
+    organization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRuns:
+    """By organization: the last run that has ended, and the one that has not."""
+
+    ended: Mapping[int, SyncRun]
+    running: Mapping[int, SyncRun]
+    abandoned: frozenset[int]
+
+
+def find_notices(
+    organizations: Sequence[Organization], *, answered: Mapping[UUID, datetime], site_name: str
+) -> list[Notice]:
+    """What is wrong: at most two statements, and two more for each run with failed customers.
+
+    `answered` is when Polar last answered about any customer's state, by the organization's Polar id.
+    """
+    if not organizations:
+        text = _("Nothing is mirrored yet, as no run has begun: manage.py polar_sync starts one.")
+        return [Notice("info", text)]
+    runs = _read_last_runs()
+    return [
+        replace(notice, organization=clean(organization) if len(organizations) > 1 else "")
+        for organization in organizations
+        for notice in (
+            *_find_of_runs(organization, runs, answered=answered, site_name=site_name),
+            *_find_of_verification(organization, site_name=site_name),
+        )
+    ]
+
+
+def describe_last_success(organizations: Sequence[Organization]) -> str:
+    """When everything was last mirrored, of the organization for which that is longest ago."""
+    if not organizations:
+        return ""
+    times = [organization.last_succeeded_at for organization in organizations]
+    known = [time for time in times if time is not None]
+    if not known or len(known) < len(times):
+        return _("No run has succeeded yet.")
+    return _("Everything was last mirrored %(when)s.") % {"when": format_age(min(known))}
+
+
+def _read_last_runs() -> LastRuns:
+    last = SyncRun.objects.exclude(status=_Status.RUNNING).order_by().values("organization").annotate(last=Max("pk"))
+    runs = list(SyncRun.objects.filter(Q(status=_Status.RUNNING) | Q(pk__in=last.values("last"))))
+    running = {run.organization_id: run for run in runs if run.is_running}
+    mine = SyncRun.objects.filter(pk__in=[run.pk for run in running.values()])
+    abandoned = filter_abandoned(mine).values_list("pk", flat=True) if running else ()
+    ended = {run.organization_id: run for run in runs if not run.is_running}
+    return LastRuns(ended, running, frozenset(abandoned))
+
+
+def _find_of_runs(
+    organization: Organization, runs: LastRuns, *, answered: Mapping[UUID, datetime], site_name: str
+) -> Iterator[Notice]:
+    running, ended = runs.running.get(organization.pk), runs.ended.get(organization.pk)
+    if running is not None and running.pk in runs.abandoned:
+        text = _("A run has not ended, and nobody works on it; it can be resumed.")
+        yield _link(Notice("warn", text), running, site_name=site_name)
+    if ended is None:
+        if running is None or running.pk not in runs.abandoned:
+            yield _describe_first(running, site_name=site_name)
+        return
+    notice = _describe_end(ended, is_running=running is not None, answered=_get_answered(organization, answered))
+    if notice is not None:
+        yield _link(notice, ended, site_name=site_name)
+
+
+def _describe_first(running: SyncRun | None, *, site_name: str) -> Notice:
+    if running is None:
+        return Notice("warn", _("No run has finished yet, and none is under way."))
+    return _link(
+        Notice("info", _("No run has finished yet; the first one is under way.")), running, site_name=site_name
+    )
+
+
+def _get_answered(organization: Organization, answered: Mapping[UUID, datetime]) -> datetime | None:
+    return answered.get(organization.polar_id) if organization.polar_id else None
+
+
+def _link(notice: Notice, run: SyncRun, *, site_name: str) -> Notice:
+    link = _("Run #%(number)s") % {"number": run.pk}
+    return replace(notice, link=link, url=reverse(f"{site_name}:polar_sync_syncrun_change", args=(run.pk,)))
+
+
+def _describe_end(run: SyncRun, *, is_running: bool, answered: datetime | None) -> Notice | None:
+    if run.status == _Status.SUCCEEDED:
+        return None if is_running else _describe_age(run)
+    if run.status == _Status.FAILED:
+        return _describe_failed(run, answered=answered)
+    describe = _PARTIAL.get(run.reason)
+    if describe is not None:
+        return describe(run)
+    text = _("The last run mirrored only a part, %(when)s.") % {"when": _format_end(run)}
+    return Notice("warn", text, detail=show(run.detail, length=DETAIL_LENGTH) if run.detail else "")
+
+
+def _describe_age(run: SyncRun) -> Notice | None:
+    if run.finished_at is None or timezone.now() - run.finished_at <= STALE_AFTER:
+        return None
+    text = _("The last run ended %(when)s, and none has begun since. Is Celery beat running?")
+    return Notice("warn", text % {"when": _format_end(run)})
+
+
+def _describe_failed(run: SyncRun, *, answered: datetime | None) -> Notice:
+    if run.reason == CANCELLED:
+        text = _("The last run was cancelled %(when)s. What it had mirrored stays.")
+        return Notice("warn", text % {"when": _format_end(run)})
+    is_silent = run.reason == "polar_error" and run.detail.startswith(_SILENT)
+    if is_silent and (answered is None or _is_before(answered, run.finished_at)):
+        return Notice("bad", _describe_silence(run, answered=answered))
+    text = _("The last run failed %(when)s:") % {"when": _format_end(run)}
+    return Notice("bad", text, detail=show(run.detail or run.reason, length=DETAIL_LENGTH))
+
+
+def _describe_silence(run: SyncRun, *, answered: datetime | None) -> str:
+    if answered is None:
+        return _("Polar has not answered yet.")
+    time = {"time": _format_time(answered)}
+    if not run.deleted:
+        return _("Polar has not answered since %(time)s; nobody was marked deleted.") % time
+    text = ngettext(
+        "Polar has not answered since %(time)s; %(number)s customer was marked deleted before.",
+        "Polar has not answered since %(time)s; %(number)s customers were marked deleted before.",
+        run.deleted,
+    )
+    return text % {**time, "number": format_number(run.deleted)}
+
+
+def _describe_failures(run: SyncRun) -> Notice | None:
+    number = _count_unmirrored(run)
+    if not number:
+        return None
+    text = ngettext(
+        "%(number)s customer failed in the last run, %(when)s; all others are mirrored.",
+        "%(number)s customers failed in the last run, %(when)s; all others are mirrored.",
+        number,
+    )
+    return Notice("warn", text % {"number": format_number(number), "when": _format_end(run)})
+
+
+def _count_unmirrored(run: SyncRun) -> int:
+    """Failed customers of whom Polar has not been heard since; all, where they are very many."""
+    if run.failed > MAX_FAILURES:
+        return run.failed
+    ids = get_failed_ids(run.pk)
+    heard = CustomerObservation.objects.filter(pk__in=ids, answered_at__gt=run.started_at).count()
+    return max(run.failed - heard, 0)
+
+
+def _describe_missing(run: SyncRun) -> Notice:
+    text = _("Too many customers are missing on Polar: the last run ended %(when)s without marking anybody deleted.")
+    return Notice("bad", text % {"when": _format_end(run)})
+
+
+def _describe_moving(run: SyncRun) -> Notice:
+    text = _(
+        "Polar's list changed while the last run read it, %(when)s, so that somebody may have been skipped; "
+        "nobody was marked deleted for that."
+    )
+    return Notice("warn", text % {"when": _format_end(run)})
+
+
+_PARTIAL: Mapping[str, Callable[[SyncRun], Notice | None]] = {
+    "customers_failed": _describe_failures,
+    "mass_deletion": _describe_missing,
+    "empty_listing": _describe_missing,
+    "moving": _describe_moving,
+}
+
+
+def _find_of_verification(organization: Organization, *, site_name: str) -> Iterator[Notice]:
+    verification = get_verification(organization)
+    if verification is None or verification.differing <= verification.repaired or verification.finished_at is None:
+        return
+    number = verification.differing - verification.repaired
+    text = ngettext(
+        "%(number)s customer differed from Polar when the mirror was last verified, %(when)s.",
+        "%(number)s customers differed from Polar when the mirror was last verified, %(when)s.",
+        number,
+    )
+    numbers: dict[str, Any] = {"number": format_number(number), "when": format_age(verification.finished_at)}
+    url = reverse(f"{site_name}:polar_sync_organization_change", args=(organization.pk,))
+    yield Notice("warn", text % numbers, link=_("What differed"), url=url)
+
+
+def _format_end(run: SyncRun) -> str:
+    return format_age(run.finished_at) if run.finished_at is not None else ""
+
+
+def _is_before(time: datetime, other: datetime | None) -> bool:
+    return other is not None and time <= other
+
+
+def _format_time(time: datetime) -> str:
+    """The time of day of today, else with the day."""
+    local = timezone.localtime(time)
+    return date_format(local, "TIME_FORMAT") if local.date() == timezone.localdate() else format_moment(time)

@@ -1,0 +1,200 @@
+"""What stands on top of the overview where something is wrong."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from html import unescape
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from polar_sync.admin.notices import find_notices
+from polar_sync.models import CustomerObservation, Organization, SyncFailure, SyncRun, Verification
+from tests.factories import apply_states, build_state, create_organization, make_id, read_at
+
+pytestmark = pytest.mark.django_db
+OVERVIEW = "/admin/polar_sync/"
+
+
+def hours_ago(hours: float) -> datetime:
+    return timezone.now() - timedelta(hours=hours)
+
+
+def end_run(organization: Organization, status: str, reason: str = "", *, hours: float = 1, **fields: Any) -> SyncRun:
+    times = {"started_at": hours_ago(hours + 0.1), "finished_at": hours_ago(hours)}
+    return SyncRun.objects.create(organization=organization, status=status, reason=reason, **times, **fields)
+
+
+def read_notices(client: Client) -> list[tuple[str, str]]:
+    """Tone and text of each."""
+    page = client.get(OVERVIEW).content.decode()
+    items = re.findall(r'<li class="polar-notice polar-(\w+)">(.*?)</li>', page, re.DOTALL)
+    return [(tone, " ".join(unescape(re.sub("<[^>]+>", "", text)).split())) for tone, text in items]
+
+
+def answer(organization: Organization, *, hours: float) -> None:
+    """Polar tells of a customer, so long ago on our clock."""
+    apply_states(organization, build_state("one"), interval=read_at(0))
+    CustomerObservation.objects.update(answered_at=hours_ago(hours))
+
+
+def test_nothing_is_said_where_all_is_well(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "failed", "polar_error", hours=3)
+    end_run(organization, "succeeded")
+    Organization.objects.update(last_succeeded_at=hours_ago(1))
+    now = timezone.now()
+    Verification.objects.create(
+        organization=organization, started_at=now, finished_at=now, checked=9, differing=1, repaired=1
+    )
+    assert read_notices(viewer) == []
+    page = " ".join(viewer.get(OVERVIEW).content.decode().split())
+    assert "Everything was last mirrored 1 hour ago." in page
+
+
+def test_empty_mirror_says_how_to_begin(viewer: Client) -> None:
+    text = "Nothing is mirrored yet, as no run has begun: manage.py polar_sync starts one."
+    assert read_notices(viewer) == [("info", text)]
+
+
+def test_first_run_is_awaited(viewer: Client, organization: Organization) -> None:
+    assert read_notices(viewer) == [("warn", "No run has finished yet, and none is under way.")]
+    run = SyncRun.objects.create(organization=organization)
+    text = f"No run has finished yet; the first one is under way. Run #{run.pk}"
+    assert read_notices(viewer) == [("info", text)]
+
+
+def test_silence_of_polar_is_dated(viewer: Client, organization: Organization) -> None:
+    now = timezone.localtime(hours_ago(1))
+    answer(organization, hours=1.5)
+    run = end_run(organization, "failed", "polar_error", detail="NetworkError: no answer")
+    ((tone, text),) = read_notices(viewer)
+    assert tone == "bad"
+    assert re.fullmatch(
+        rf"Polar has not answered since .*[ap]\.m\.; nobody was marked deleted\. Run #{run.pk}", text
+    ), (text, now)
+
+
+def test_those_marked_deleted_before_the_silence_are_counted(viewer: Client, organization: Organization) -> None:
+    answer(organization, hours=1.5)
+    end_run(organization, "failed", "polar_error", detail="ServerError: 503", deleted=1)
+    assert "; 1 customer was marked deleted before." in read_notices(viewer)[0][1]
+    end_run(organization, "failed", "polar_error", detail="ServerError: 503", deleted=1200)
+    assert "; 1,200 customers were marked deleted before." in read_notices(viewer)[0][1]
+
+
+def test_polar_that_never_answered_has_no_date(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "failed", "polar_error", detail="NetworkError: refused")
+    assert read_notices(viewer)[0][1].startswith("Polar has not answered yet.")
+
+
+def test_polar_that_answered_since_is_not_called_silent(viewer: Client, organization: Organization) -> None:
+    answer(organization, hours=0.5)
+    run = end_run(organization, "failed", "polar_error", detail="NetworkError: no answer")
+    text = f"The last run failed 1 hour ago: NetworkError: no answer Run #{run.pk}"
+    assert read_notices(viewer) == [("bad", text)]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "detail", "tone", "text"),
+    [
+        ("failed", "authentication", "AuthenticationError: 401", "bad", "failed 1 hour ago: AuthenticationError: 401"),
+        (
+            "failed",
+            "polar_error",
+            "UnreadableAnswerError: HTML",
+            "bad",
+            "failed 1 hour ago: UnreadableAnswerError: HTML",
+        ),
+        ("failed", "cancelled", "by boss", "warn", "The last run was cancelled 1 hour ago."),
+        ("partial", "mass_deletion", "", "bad", "the last run ended 1 hour ago without marking anybody deleted."),
+        ("partial", "empty_listing", "", "bad", "Too many customers are missing on Polar"),
+        ("partial", "moving", "", "warn", "somebody may have been skipped; nobody was marked deleted for that."),
+        ("partial", "stale", "Of 20 …", "warn", "The last run mirrored only a part, 1 hour ago. Of 20 …"),
+    ],
+)
+def test_end_of_the_last_run_is_told_in_words(
+    viewer: Client, organization: Organization, status: str, reason: str, detail: str, tone: str, text: str
+) -> None:
+    run = end_run(organization, status, reason, detail=detail)
+    ((found, sentence),) = read_notices(viewer)
+    assert (found, text in sentence) == (tone, True), sentence
+    assert (
+        f'<a href="/admin/polar_sync/syncrun/{run.pk}/change/">Run #{run.pk}</a>'
+        in viewer.get(OVERVIEW).content.decode()
+    )
+
+
+def test_details_do_no_harm(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "failed", "error", detail="<script>harm</script>\u202e")
+    page = viewer.get(OVERVIEW).content.decode()
+    assert "&lt;script&gt;harm&lt;/script&gt;⟨202E⟩" in page
+    assert "<script>harm" not in page
+
+
+def test_failed_customers_are_counted_until_they_are_mirrored(viewer: Client, organization: Organization) -> None:
+    apply_states(organization, build_state("one"), build_state("two"), interval=read_at(0))
+    CustomerObservation.objects.update(answered_at=hours_ago(5))
+    run = end_run(organization, "partial", "customers_failed", failed=3)
+    for key in (make_id("one"), make_id("two"), "?"):
+        SyncFailure.objects.create(run=run, customer_id=key, reason="?")
+    text = "3 customers failed in the last run, 1 hour ago; all others are mirrored."
+    assert read_notices(viewer) == [("warn", f"{text} Run #{run.pk}")]
+    CustomerObservation.objects.update(answered_at=hours_ago(0))
+    assert read_notices(viewer)[0][1].startswith("1 customer failed in the last run")
+    SyncFailure.objects.filter(customer_id="?").delete()
+    SyncRun.objects.update(failed=2)
+    assert read_notices(viewer) == []
+
+
+def test_runs_that_begin_no_more_are_missed(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "succeeded", hours=50)
+    text = "The last run ended 2 days ago, and none has begun since. Is Celery beat running?"
+    assert read_notices(viewer)[0][1].startswith(text)
+    SyncRun.objects.create(organization=organization)
+    assert read_notices(viewer) == []
+
+
+def test_run_that_nobody_works_on_is_told(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "succeeded")
+    run = SyncRun.objects.create(organization=organization)
+    SyncRun.objects.filter(pk=run.pk).update(heartbeat_at=hours_ago(1))
+    text = f"A run has not ended, and nobody works on it; it can be resumed. Run #{run.pk}"
+    assert read_notices(viewer) == [("warn", text)]
+
+
+def test_verification_that_found_something_is_told(viewer: Client, organization: Organization) -> None:
+    end_run(organization, "succeeded")
+    fields = {"started_at": hours_ago(3), "finished_at": hours_ago(3), "checked": 100, "differing": 3, "repaired": 1}
+    Verification.objects.create(organization=organization, **fields)
+    text = "2 customers differed from Polar when the mirror was last verified, 3 hours ago. What differed"
+    assert read_notices(viewer) == [("warn", text)]
+
+
+def test_organizations_are_named_where_there_are_several(viewer: Client, organization: Organization) -> None:
+    other = create_organization("other", polar_id=UUID(int=1))
+    end_run(organization, "succeeded")
+    end_run(other, "failed", "error", detail="?")
+    ((_, text),) = read_notices(viewer)
+    assert text.startswith("other: The last run failed")
+    assert "No run has succeeded yet." in viewer.get(OVERVIEW).content.decode()
+
+
+def test_nothing_is_said_to_who_may_not_view_runs(make_client: Any, organization: Organization) -> None:
+    end_run(organization, "failed", "error", detail="?")
+    assert read_notices(make_client("view_customer", is_viewer=False)) == []
+
+
+def test_notices_cost_few_statements_however_many_organizations(organization: Organization) -> None:
+    for number in range(1, 6):
+        end_run(create_organization(f"o{number}", polar_id=UUID(int=number)), "failed", "polar_error")
+    SyncRun.objects.create(organization=organization)
+    organizations = list(Organization.objects.select_related("verification"))
+    with CaptureQueriesContext(connection) as queries:
+        assert len(find_notices(organizations, answered={}, site_name="admin")) == 6
+    assert len(queries) == 2
