@@ -138,7 +138,7 @@ def _count_fresh() -> tuple[dict[str, int], dict[UUID, datetime]]:
     now = timezone.now()
     ages = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
     fresh, answered = dict.fromkeys(ages, 0), {}
-    rows = (
+    rows: Any = (
         CustomerObservation.objects.filter(customer__deleted_at=None)
         .order_by()
         .values("customer__organization_id")

@@ -283,7 +283,8 @@ def test_plots_have_room_for_every_label(site: Site, page: Page, width: int, is_
     assert left is not None
     assert right is not None
     assert (left["y"] == right["y"]) == is_beside
-    cut = """() => [...document.querySelectorAll(".polar-standing text")].filter((text) => {
+    cut = """() => [...document.querySelectorAll(".polar-standing text")]
+        .filter((text) => text.getClientRects().length).filter((text) => {
         const [inner, outer] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
         return inner.left < outer.left - 1 || inner.right > outer.right + 1;
     }).map((text) => text.textContent)"""

@@ -12,8 +12,8 @@ from polar_sync.store.pruning import prune_customers, prune_runs, prune_statisti
 
 class Command(BaseCommand):
     help = (
-        "Remove the records of runs older than KEEP_RUNS_DAYS, and the daily statistics older than "
-        "KEEP_STATISTICS_DAYS, and scrub or delete customers who were deleted on Polar longer than DELETED_CUSTOMERS_AFTER_DAYS ago, as "
+        "Remove the records of runs older than KEEP_RUNS_DAYS and daily statistics older than KEEP_STATISTICS_DAYS; "
+        "scrub or delete customers who were deleted on Polar longer than DELETED_CUSTOMERS_AFTER_DAYS ago, as "
         "DELETED_CUSTOMERS says (keep, scrub, delete)."
     )
 
