@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("polar_sync", "0006_verification"),
+        ("polar_sync", "0007_indexes_of_ids"),
     ]
 
     operations = [

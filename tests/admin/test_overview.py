@@ -216,16 +216,16 @@ def test_last_verification_is_shown_with_what_differed(viewer: Client, organizat
 @pytest.mark.parametrize(
     ("fields", "label", "text"),
     [
-        ({"checked": 100}, "good", "equal</span> 0 of 100 customers differed"),
-        ({"checked": 1}, "good", "equal</span> 0 of 1 customer differed"),
-        ({"checked": 9, "differing": 2, "repaired": 2}, "good", "equal</span> 2 of 9 customers differed, 2 repaired"),
+        ({"checked": 100}, "good", "Equal</span> 0 of 100 customers differed"),
+        ({"checked": 1}, "good", "Equal</span> 0 of 1 customer differed"),
+        ({"checked": 9, "differing": 2, "repaired": 2}, "good", "Equal</span> 2 of 9 customers differed, 2 repaired"),
         (
             {"checked": 9, "failed": 1},
             "warn",
-            "incomplete</span> 0 of 9 customers differed, 1 could not be asked about",
+            "Incomplete</span> 0 of 9 customers differed, 1 could not be asked about",
         ),
-        ({"checked": 9, "differing": 1, "failed": 8}, "bad", "differs</span> 1 of 9 customers differed, 8 could not"),
-        ({"checked": 0}, "plain", "nobody to compare</span> 0 of 0 customers differed"),
+        ({"checked": 9, "differing": 1, "failed": 8}, "bad", "Differs</span> 1 of 9 customers differed, 8 could not"),
+        ({"checked": 0}, "plain", "Nobody to compare</span> 0 of 0 customers differed"),
     ],
 )
 def test_verification_is_called_what_it_was(
