@@ -69,7 +69,7 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
         del request, kwargs
         return IndexedChangeList
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Columns may be compared with a value, and nothing else; what is not allowed is answered with 400."""
         return super().lookup_allowed(lookup, value, request) and is_comparison(self.model, lookup)
 

@@ -49,15 +49,14 @@ class IndexedChangeList(ChangeList):
 
 def is_comparison(model: type[Model], lookup: str) -> bool:
     """Whether a parameter compares a column; True also where there is no such column, of which Django speaks itself."""
-    options, field = model._meta, None  # noqa: SLF001 - Django's public name for it
-    rest = [options.pk.name if part == "pk" else part for part in lookup.split(LOOKUP_SEP)]
-    while rest:
+    found: Any = model
+    field: Any = None
+    rest = lookup.split(LOOKUP_SEP)
+    while rest and (field is None or field.is_relation):
+        options = found._meta  # noqa: SLF001 - Django's public name for it
         try:
-            field = options.get_field(rest[0])
+            field = options.pk if rest[0] == "pk" else options.get_field(rest[0])
         except FieldDoesNotExist:
             break
-        rest = rest[1:]
-        if not field.is_relation:
-            break
-        options = field.related_model._meta  # noqa: SLF001
+        found, rest = field.related_model, rest[1:]
     return field is None or (not isinstance(field, JSONField) and _COMPARISONS.issuperset(rest))

@@ -72,7 +72,7 @@ def _list_places(polar_id: UUID, text: str) -> list[QuerySet[Any, Any]]:
         customers.filter(pk=polar_id).values("pk"),
         customers.filter(external_id=text).values("pk"),
         customers.filter(default_payment_method_id=polar_id).values("pk"),
-        customers.filter(organization=polar_id).values("pk"),
+        customers.filter(organization__polar_id=polar_id).values("pk"),
         subscriptions.filter(pk=polar_id).values("customer"),
         subscriptions.filter(product=polar_id).values("customer"),
         subscriptions.filter(discount_id=polar_id).values("customer"),
