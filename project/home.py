@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from polar_sync.admin import nouns
 from polar_sync.admin.figures import Figures, get_figures
 from polar_sync.admin.labels import format_number, show_time
 from polar_sync.admin.notices import describe_last_success, find_notices
@@ -53,15 +54,16 @@ def describe_mirror(*, may: MayView) -> dict[str, Any]:
 
 def list_cards(figures: Figures, *, may: MayView) -> list[tuple[str, str, str]]:
     """Numbers, what they count, and where that is to be seen."""
+    active = figures.subscriptions.get("active", 0)
     cards = (
-        ("customer", figures.customers, _("customers"), "deleted=no"),
-        ("subscription", figures.subscriptions.get("active", 0), _("active subscriptions"), "status=active"),
-        ("benefitgrant", figures.granted, _("granted benefits"), ""),
-        ("meter", figures.below_zero, _("meters below zero"), "balance=below"),
+        ("customer", figures.customers, nouns.name_customers, "deleted=no"),
+        ("subscription", active, nouns.name_active_subscriptions, "status=active"),
+        ("benefitgrant", figures.granted, nouns.name_granted_benefits, ""),
+        ("meter", figures.below_zero, nouns.name_meters_below_zero, "balance=below"),
     )
     return [
-        (format_number(number), label, f"{link_list(model)}?{query}")
-        for model, number, label, query in cards
+        (format_number(number), name(number), f"{link_list(model)}?{query}")
+        for model, number, name, query in cards
         if may(model)
     ]
 

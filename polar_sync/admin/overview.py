@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from polar_sync.admin import nouns
 from polar_sync.admin.base import SYNC_PERMISSION
 from polar_sync.admin.figures import Figures, get_figures
 from polar_sync.admin.history import Day, read_history
@@ -106,22 +107,24 @@ def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict
         ]
     if may("meter"):
         number = format_number(figures.below_zero)
-        found["cards"].append(Card(_("meters below zero"), number, f"{urls['meter']}?balance=below"))
+        name = nouns.name_meters_below_zero(figures.below_zero)
+        found["cards"].append(Card(name, number, f"{urls['meter']}?balance=below"))
         found["meters"] = _plot_meters(figures)
     return found
 
 
 def _make_customer_card(figures: Figures, history: Sequence[Day], url: str) -> Card:
     past = _show_history((day.date, day.customers) for day in history)
-    return Card(_("customers"), format_number(figures.customers), f"{url}?deleted=no", *past)
+    name = nouns.name_customers(figures.customers)
+    return Card(name, format_number(figures.customers), f"{url}?deleted=no", *past)
 
 
 def _make_subscription_cards(figures: Figures, history: Sequence[Day], url: str) -> list[Card]:
-    active, trialing = (format_number(figures.subscriptions.get(status, 0)) for status in ("active", "trialing"))
+    active, trialing = (figures.subscriptions.get(status, 0) for status in ("active", "trialing"))
     past = _show_history((day.date, day.active_subscriptions) for day in history)
     return [
-        Card(_("active subscriptions"), active, f"{url}?status=active", *past),
-        Card(_("trialing subscriptions"), trialing, f"{url}?status=trialing"),
+        Card(nouns.name_active_subscriptions(active), format_number(active), f"{url}?status=active", *past),
+        Card(nouns.name_trialing_subscriptions(trialing), format_number(trialing), f"{url}?status=trialing"),
     ]
 
 

@@ -100,7 +100,7 @@ def draw_columns(title: str, labels: Sequence[str], series: Sequence[Series]) ->
             width=round(max(width - 0.5, 0.5), 1),
             height=round(value * scale, 1),
             tone=one.tone,
-            title=f"{label}: {format_number(value)} {one.name}",
+            title=f"{label}, {one.name}: {format_number(value)}",
         )
         for place, one in enumerate(series)
         for number, (label, value) in enumerate(zip(labels, one.values, strict=True))

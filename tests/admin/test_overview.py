@@ -125,6 +125,15 @@ def test_empty_mirror_has_an_overview_too(viewer: Client) -> None:
     assert "Nothing to plot yet." in page
 
 
+def test_one_is_counted_as_one(viewer: Client, organization: Organization) -> None:
+    one, trial = build_subscription("one"), build_subscription("trial", status="trialing")
+    low = build_meter("low", balance=-1)
+    apply_states(organization, build_state("one", subscriptions=[one, trial], meters=[low]), interval=read_at(0))
+    page = viewer.get("/admin/polar_sync/").content.decode()
+    for name in ("customer", "active subscription", "trialing subscription", "meter below zero"):
+        assert f"<span>{name}</span>" in page, name
+
+
 @pytest.mark.parametrize(
     ("codename", "texts"),
     [
@@ -142,7 +151,7 @@ def test_empty_mirror_has_an_overview_too(viewer: Client) -> None:
 def test_overview_keeps_to_what_one_may_view(
     make_client: Callable[..., Client], organization: Organization, codename: str, texts: list[str]
 ) -> None:
-    apply_states(organization, build_full_state("one"), interval=read_at(0))
+    apply_states(organization, build_full_state("one"), build_full_state("two"), interval=read_at(0))
     SyncRun.objects.create(organization=organization, status="succeeded")
     overview = make_client(codename, is_viewer=False).get("/admin/polar_sync/").content.decode()
     overview = overview.split('<div class="polar-overview">')[1].split('<div id="content-main">')[0]
