@@ -169,7 +169,7 @@ def test_refreshed_customer_leads_back_to_the_filtered_list(
     answer = operator.post(door)
     assert parse_qs(urlsplit(answer["Location"]).query).keys() == {"since", "_changelist_filters"}
     content = operator.get(answer["Location"]).content.decode()
-    assert f'<a href="{ROOT}/customer/?active=yes&amp;q=a" class="closelink">' in content
+    assert f'href="{ROOT}/customer/?active=yes&amp;q=a" class="closelink">' in content
 
 
 def test_refresh_of_selected_customers_leads_back_to_the_filtered_list(
