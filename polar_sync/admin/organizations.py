@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.labels import show_time
 from polar_sync.admin.run_steering import OrganizationSteeringMixin
-from polar_sync.admin.text import show
+from polar_sync.admin.text import show, show_id
 from polar_sync.admin.verifications import show_examples, show_verification
 from polar_sync.models import Organization
 
@@ -22,7 +22,7 @@ from polar_sync.models import Organization
 class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     """The organizations that are mirrored, and how fresh each is."""
 
-    list_display = ("label", "polar_id", "server_text", "succeeded", "verified")
+    list_display = ("label", "own_id", "server_text", "succeeded", "verified")
     list_select_related = ("verification",)
     fields = (*list_display, "differences")
     readonly_fields = fields
@@ -39,6 +39,11 @@ class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     def label(self, organization: Organization) -> SafeString:
         """As the settings name it."""
         return show(organization.name, length=200)
+
+    @admin.display(description=gettext_lazy("Polar id"))
+    def own_id(self, organization: Organization) -> SafeString:
+        """To be looked up elsewhere; a dash until Polar has told it."""
+        return show_id(organization.polar_id)
 
     @admin.display(description=gettext_lazy("server"))
     def server_text(self, organization: Organization) -> SafeString:
