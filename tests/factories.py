@@ -13,7 +13,7 @@ from polar_sync.payloads import Interval
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.store import ApplyResult, Observation, apply, observe_absence, observe_customer, observe_state
 
-ORGANIZATION_ID = uuid5(NAMESPACE_URL, "organization")
+ORGANIZATION_ID = UUID(bytes=uuid5(NAMESPACE_URL, "organization").bytes, version=4)
 CREATED_AT = "2025-01-01T00:00:00.123456Z"
 CHILD_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
 TIMESTAMPS = frozenset(
@@ -25,7 +25,8 @@ TIMESTAMPS = frozenset(
 
 
 def make_uuid(name: object) -> UUID:
-    return uuid5(NAMESPACE_URL, str(name))
+    """Of version 4, as all of Polar's ids are."""
+    return UUID(bytes=uuid5(NAMESPACE_URL, str(name)).bytes, version=4)
 
 
 def make_id(name: object) -> str:
@@ -143,6 +144,27 @@ def build_meter(name: object, /, **fields: Any) -> dict[str, Any]:
         "balance": -0.3,
         **fields,
     }
+
+
+TIMES = [
+    *("2025-01-01T00:00:05.5Z", "2025-01-01T00:00:05Z", "2025-01-01T02:00:04+02:00"),
+    *("no time", "2024-12-31T00:00:00Z"),
+]
+OLDEST_FIRST = [TIMES[place] for place in (4, 2, 1, 0, 3)]
+
+
+def build_state_of_ages(name: object, /) -> dict[str, Any]:
+    """A state whose meters, and those of its subscription, were created at `TIMES`."""
+    return build_state(
+        name,
+        subscriptions=[
+            build_subscription(
+                name,
+                meters=[build_subscription_meter(f"{name} {one}", created_at=one) for one in TIMES],
+            )
+        ],
+        meters=[build_meter(f"{name} {one}", created_at=one) for one in TIMES],
+    )
 
 
 def build_state(

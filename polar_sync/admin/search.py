@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Exists, Q, QuerySet
 
 from polar_sync.models import BenefitGrant, Customer, Meter, Organization, Subscription, SubscriptionMeter
+from polar_sync.models.search import match_part
 
 _TEXTS = ("email", "name", "billing_name", "external_id")
 _MAX_WORDS = 8
@@ -22,7 +23,7 @@ def search_customers(customers: QuerySet[Any], text: str) -> QuerySet[Any]:
     for word in text.split()[:_MAX_WORDS]:
         found = Q()
         for column in _TEXTS:
-            found |= Q(**{f"{column}__icontains": word})
+            found |= match_part(column, word)
         customers = customers.filter(found)
     return customers
 

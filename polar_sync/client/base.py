@@ -7,7 +7,8 @@ from typing import ClassVar, Self, TypedDict
 
 from polar_sync.client.credential import Credential
 from polar_sync.client.throttle import RequestBudget
-from polar_sync.client.transport import API_VERSION, Transport, Usage
+from polar_sync.client.transport import Transport, Usage
+from polar_sync.client.versions import API_VERSION
 from polar_sync.tokens import Token
 
 

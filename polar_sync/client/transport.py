@@ -12,6 +12,7 @@ from polar_sync.client.answers import Answer, Call
 from polar_sync.client.credential import Credential
 from polar_sync.client.retries import Attempts
 from polar_sync.client.throttle import REQUESTS_PER_MINUTE, SANDBOX_REQUESTS_PER_MINUTE, RequestBudget
+from polar_sync.client.versions import API_VERSION
 from polar_sync.client.wire import Refusal, Wire
 from polar_sync.exceptions import (
     BudgetWaitError,
@@ -22,8 +23,6 @@ from polar_sync.exceptions import (
 )
 
 logger = logging.getLogger(__name__)
-
-API_VERSION = "2026-04"
 
 
 @dataclass(frozen=True, kw_only=True)

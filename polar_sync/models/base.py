@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from polar_sync.payloads import load_canonical
+
+M = TypeVar("M", bound="PolarModel")
+
+
+def sort_by_age(rows: Iterable[M]) -> list[M]:
+    """The oldest first, those of unknown age last, as Polar orders the meters of a state; ties by id."""
+    return sorted(rows, key=lambda row: (row.created_at is None, row.created_at, row.pk))
 
 
 class PolarModel(models.Model):

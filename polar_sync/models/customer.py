@@ -9,7 +9,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Left, Upper
 from django.utils.translation import gettext_lazy as _
 
-from polar_sync.models.base import PolarModel
+from polar_sync.models.base import PolarModel, sort_by_age
 from polar_sync.models.subscription import Subscription
 from polar_sync.payloads import load_canonical, project_key
 
@@ -127,7 +127,7 @@ class Customer(PolarModel):
 
         Of a deleted customer: `deleted_at` set and no children. Four queries, none where `with_state()` prefetched.
         """
-        subscriptions, grants, meters = self._get_children()
+        subscriptions, grants, meters = map(sort_by_age, self._get_children())
         return {
             **self._merge(self.state_extra),
             "active_subscriptions": [each.to_polar() for each in subscriptions if each.is_in_state],

@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from polar_sync.models.base import PolarModel
+from polar_sync.models.base import PolarModel, sort_by_age
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -87,7 +87,7 @@ class Subscription(PolarModel):
         """The subscription as a state holds it, its meters included."""
         data = super().to_polar()
         if isinstance(data.get("meters"), list):
-            data["meters"] = [meter.to_polar() for meter in self.meters.all()]
+            data["meters"] = [meter.to_polar() for meter in sort_by_age(self.meters.all())]
         return data
 
 

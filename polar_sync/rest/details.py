@@ -8,17 +8,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from polar_sync.payloads import texts
 from polar_sync.payloads.values import read_timestamp
 
 T = TypeVar("T")
 Detail = dict[str, Any]
 Location = tuple[str | int, ...]
-
-TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
-FALSE_TEXTS = frozenset({"0", "false", "f", "no", "n", "off"})
-_UUID_GROUPS = (8, 4, 4, 4, 12)
-_MAX_DIGITS = 4000
-"""Python refuses to read longer numbers."""
 
 
 class ParameterError(Exception):
@@ -36,30 +31,20 @@ def make_detail(kind: str, location: Iterable[str | int], message: str, value: A
 
 
 def read_uuid(text: str, location: Location) -> uuid.UUID:
-    """A UUID in any of its usual spellings."""
+    """A UUID of version 4, as all of Polar's are."""
+    return _read(texts.read_uuid4, text, location)
+
+
+def read_uuids(given: Iterable[str], location: Location) -> list[uuid.UUID]:
+    """Those of a repeated parameter. Polar tells first that several are not one."""
+    given = list(given)
     try:
-        return uuid.UUID(text)
-    except ValueError:
-        reason = _explain_uuid(text)
-    raise ParameterError(
-        make_detail("uuid_parsing", location, f"Input should be a valid UUID, {reason}", text, error=reason)
-    )
-
-
-def _explain_uuid(text: str) -> str:
-    """In the words of the parser behind pydantic."""
-    for index, character in enumerate(text, start=1):
-        if character != "-" and character not in "0123456789abcdefABCDEF":
-            return f"invalid character: found `{character}` at {index}"
-    groups = text.split("-")
-    if len(groups) == 1:
-        return f"invalid length: expected length 32 for simple format, found {len(text)}"
-    if len(groups) != len(_UUID_GROUPS):
-        return f"invalid group count: expected 5, found {len(groups)}"
-    for index, (group, length) in enumerate(zip(groups, _UUID_GROUPS, strict=True)):
-        if len(group) != length:
-            return f"invalid group length in group {index}: expected {length}, found {len(group)}"
-    return "invalid character"
+        return read_all(read_uuid, given, (*location, texts.SEVERAL_IDS))
+    except ParameterError as error:
+        message = "UUID input should be a string, bytes or UUID object"
+        raise ParameterError(
+            make_detail("uuid_type", (*location, texts.ONE_ID), message, given), *error.details
+        ) from None
 
 
 def read_positive(text: str, location: Location) -> int:
@@ -72,13 +57,14 @@ def read_positive(text: str, location: Location) -> int:
 
 def read_integer(text: str, location: Location) -> int:
     """A whole number."""
+    return _read(texts.read_integer, text, location)
+
+
+def _read(reader: Callable[[str], T], text: str, location: Location) -> T:
     try:
-        if len(text) <= _MAX_DIGITS and text.isascii() and "_" not in text:
-            return int(text)
-    except ValueError:
-        pass  # told below
-    message = "Input should be a valid integer, unable to parse string as an integer"
-    raise ParameterError(make_detail("int_parsing", location, message, text))
+        return reader(text)
+    except texts.TextError as error:
+        raise ParameterError(make_detail(error.kind, location, error.message, text, **error.context)) from None
 
 
 def read_number(text: str, location: Location) -> float:
@@ -96,8 +82,8 @@ def read_number(text: str, location: Location) -> float:
 def read_bool(text: str, location: Location) -> bool:
     """A truth, in any of the words that pydantic takes."""
     word = text.lower()
-    if word in TRUE_TEXTS or word in FALSE_TEXTS:
-        return word in TRUE_TEXTS
+    if word in texts.TRUE_TEXTS or word in texts.FALSE_TEXTS:
+        return word in texts.TRUE_TEXTS
     message = "Input should be a valid boolean, unable to interpret input"
     raise ParameterError(make_detail("bool_parsing", location, message, text))
 
@@ -122,13 +108,27 @@ def read_choice(text: str, location: Location, *, choices: Iterable[str]) -> str
     raise ParameterError(make_detail("enum", location, f"Input should be {expected}", text, expected=expected))
 
 
-def read_all(reader: Callable[[str, Location], T], texts: Iterable[str], location: Location) -> list[T]:
+def read_all(reader: Callable[[str, Location], T], given: Iterable[str], location: Location) -> list[T]:
     """Each of a repeated parameter's values; every wrong one is told of."""
     values: list[T] = []
     details: list[Detail] = []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(given):
         try:
             values.append(reader(text, (*location, index)))
+        except ParameterError as error:
+            details += error.details
+    if details:
+        raise ParameterError(*details)
+    return values
+
+
+def read_together(*readers: Callable[[], Any]) -> list[Any]:
+    """What each of them reads; of all that cannot be read every detail is told, in their order."""
+    values: list[Any] = []
+    details: list[Detail] = []
+    for reader in readers:
+        try:
+            values.append(reader())
         except ParameterError as error:
             details += error.details
     if details:

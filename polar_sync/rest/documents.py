@@ -17,10 +17,8 @@ from polar_sync.rest.shapes import (
     BenefitGrant,
     BenefitGrantList,
     Customer,
-    CustomerCreate,
     CustomerList,
     CustomerState,
-    CustomerUpdate,
     Meter,
     MeterList,
     PortalCustomer,
@@ -28,6 +26,7 @@ from polar_sync.rest.shapes import (
     SubscriptionList,
 )
 from polar_sync.rest.shapes_sync import Run, RunList, RunStart, StatusList
+from polar_sync.rest.shapes_writing import CustomerCreate, CustomerUpdate, CustomerUpdateExternalID
 
 __all__ = [
     "Balance",
@@ -38,6 +37,7 @@ __all__ = [
     "CustomerList",
     "CustomerState",
     "CustomerUpdate",
+    "CustomerUpdateExternalID",
     "Meter",
     "MeterList",
     "PolarSchema",

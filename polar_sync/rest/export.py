@@ -57,8 +57,20 @@ def _build_row(customer: Customer) -> list[str]:
         _show(data.get("name")),
         _show(tax_id[0] if isinstance(tax_id, list) and tax_id else tax_id),
         *(_show(parts.get(name)) for name in _ADDRESS),
-        json.dumps(metadata) if metadata else "",
+        _show_metadata(metadata) if metadata else "",
     ]
+
+
+def _show_metadata(metadata: Any) -> str:
+    """The shortest key first, which is how PostgreSQL keeps Polar's."""
+    if isinstance(metadata, dict):
+        metadata = {key: metadata[key] for key in sorted(metadata, key=_rank)}
+    return json.dumps(metadata)
+
+
+def _rank(key: str) -> tuple[int, bytes]:
+    encoded = key.encode("utf-8", "replace")
+    return len(encoded), encoded
 
 
 def _show(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from polar_sync.rest.details import Location, ParameterError, read_all
+from polar_sync.rest.details import Location, ParameterError, read_all, read_uuids
 
 METADATA = re.compile(r"metadata\[([^\]]+)\]", re.DOTALL)
 
@@ -59,6 +59,17 @@ class RepeatedField(QueryField):
     def read_texts(self, texts: list[str]) -> list[Any]:
         """Every value."""
         return read_all(self.read, texts, self.location)
+
+
+class IdsField(QueryField):
+    """Polar's ids, repeated; any of them will do."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(name=name, read=read_text)
+
+    def read_texts(self, texts: list[str]) -> list[Any]:
+        """Every id."""
+        return read_uuids(texts, self.location)
 
 
 class MetadataField(forms.Field):

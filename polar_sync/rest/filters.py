@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import django_filters
 from django import forms
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.request import Request
 
 from polar_sync.models import Subscription
+from polar_sync.models.search import match_beginning, match_part
 from polar_sync.payloads import project_key
 from polar_sync.payloads.values import clean_text
 from polar_sync.rest import details
-from polar_sync.rest.fields import METADATA, MetadataField, QueryField, RepeatedField, read_text
+from polar_sync.rest.fields import METADATA, IdsField, MetadataField, QueryField, RepeatedField, read_text
 from polar_sync.rest.metadata import filter_metadata
 
 Rows = QuerySet[Any]
@@ -39,11 +40,19 @@ def _once(name: str, read: Callable[[str, details.Location], Any], lookup: str) 
 
 
 def _any(name: str, read: Callable[[str, details.Location], Any], lookup: str) -> QueryFilter:
+    return _match_any(RepeatedField(name=name, read=read), lookup)
+
+
+def _any_id(name: str, lookup: str) -> QueryFilter:
+    return _match_any(IdsField(name=name), lookup)
+
+
+def _match_any(field: forms.Field, lookup: str) -> QueryFilter:
     def apply(rows: Rows, values: Sequence[Any]) -> Rows:
         # Equality with one value leaves the order to an index that goes on with the sort key.
         return rows.filter(**({lookup: values[0]} if len(values) == 1 else {f"{lookup}__in": values}))
 
-    return QueryFilter(RepeatedField(name=name, read=read), apply)
+    return QueryFilter(field, apply)
 
 
 def _filter_email(rows: Rows, email: str) -> Rows:
@@ -55,10 +64,10 @@ def _filter_query(rows: Rows, query: str) -> Rows:
     if not text:
         return rows
     return rows.filter(
-        Q(email__icontains=text)
-        | Q(name__icontains=text)
-        | Q(billing_name__icontains=text)
-        | Q(external_id__istartswith=text)
+        match_part("email", text)
+        | match_part("name", text)
+        | match_part("billing_name", text)
+        | match_beginning("external_id", text)
     )
 
 
@@ -102,7 +111,7 @@ def _tell(error: Any) -> Sequence[details.Detail]:
 class CustomerFilterSet(QueryFilterSet):
     """https://polar.sh/docs/api-reference/customers/list."""
 
-    organization_id = _any("organization_id", details.read_uuid, "organization_id")
+    organization_id = _any_id("organization_id", "organization_id")
     email = QueryFilter(QueryField(name="email", read=read_text), _filter_email)
     query = QueryFilter(QueryField(name="query", read=read_text), _filter_query)
     active = QueryFilter(QueryField(name="active", read=details.read_bool), _filter_active)
@@ -115,15 +124,15 @@ class CustomerFilterSet(QueryFilterSet):
 
 
 class _ChildFilterSet(QueryFilterSet):
-    organization_id = _any("organization_id", details.read_uuid, "customer__organization_id")
-    customer_id = _any("customer_id", details.read_uuid, "customer_id")
+    organization_id = _any_id("organization_id", "customer__organization_id")
+    customer_id = _any_id("customer_id", "customer_id")
     external_customer_id = QueryFilter(RepeatedField(name="external_customer_id", read=read_text), _filter_external)
 
 
 class SubscriptionFilterSet(_ChildFilterSet):
     """Mirrored subscriptions: those in their customers' states, and `past_due` ones where they are known."""
 
-    product_id = _any("product_id", details.read_uuid, "product_id")
+    product_id = _any_id("product_id", "product_id")
     status = _any("status", lambda text, _: clean_text(text), "status")
     current_period_end_before = _once("current_period_end_before", details.read_instant, "current_period_end__lt")
     current_period_end_after = _once("current_period_end_after", details.read_instant, "current_period_end__gt")
@@ -133,7 +142,7 @@ class SubscriptionFilterSet(_ChildFilterSet):
 class BenefitGrantFilterSet(_ChildFilterSet):
     """Mirrored benefit grants."""
 
-    benefit_id = _any("benefit_id", details.read_uuid, "benefit_id")
+    benefit_id = _any_id("benefit_id", "benefit_id")
     # Polar lists revoked grants too; the mirror has none.
     is_granted = QueryFilter(
         QueryField(name="is_granted", read=details.read_bool),
@@ -145,7 +154,7 @@ class BenefitGrantFilterSet(_ChildFilterSet):
 class MeterFilterSet(_ChildFilterSet):
     """Mirrored balances on meters."""
 
-    meter_id = _any("meter_id", details.read_uuid, "meter_id")
+    meter_id = _any_id("meter_id", "meter_id")
     balance_below = _once("balance_below", details.read_number, "balance__lt")
 
 

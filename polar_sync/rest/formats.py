@@ -1,4 +1,4 @@
-"""What goes in and out: JSON that survives whatever Polar sends, and HTML for whoever asks for that by name."""
+"""What goes in and out: JSON that survives whatever Polar sends, and a page for whoever browses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from rest_framework.exceptions import NotAcceptable
-from rest_framework.negotiation import DefaultContentNegotiation
+from django.conf import settings
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
-from polar_sync.rest.details import make_detail
-from polar_sync.rest.errors import refuse_value, refuse_values
+from polar_sync.rest.details import ParameterError, make_detail
+from polar_sync.rest.errors import ApiError, refuse_values
+
+FORMAT = "format"
+_JSON, _HTML = "application/json", "text/html"
+_FORMATS = frozenset({JSONRenderer.format, BrowsableAPIRenderer.format})
 
 
 class PolarJSONRenderer(JSONRenderer):
@@ -59,45 +63,96 @@ class CSVRenderer(BaseRenderer):
         return PolarJSONRenderer().render(data, accepted_media_type, context)
 
 
-class PolarNegotiation(DefaultContentNegotiation):
-    """As on Polar, what a caller accepts does not keep the answer from them: who takes nothing of ours gets JSON."""
+class PolarNegotiation(BaseContentNegotiation):
+    """As on Polar, JSON whatever a caller accepts; a page for whoever is signed in with a browser and asks for one."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        """The only one."""
+        return next(iter(parsers))
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         """The renderer and its media type."""
         known = list(renderers)
-        try:
-            renderer, media_type = super().select_renderer(request, known, format_suffix)
-        except NotAcceptable:
-            return known[0], str(known[0].media_type)
-        if isinstance(renderer, JSONRenderer):
-            return renderer, str(renderer.media_type)  # without parameters such as an indent
-        return renderer, media_type
+        page = next((one for one in known if isinstance(one, BrowsableAPIRenderer)), None)
+        chosen = page if page is not None and _wants_page(request) else known[0]
+        return chosen, str(chosen.media_type)
+
+
+def is_browsing(request: Request) -> bool:
+    """Whether somebody looks with a browser: a program shows a token."""
+    return "Authorization" not in request.headers and settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
+def is_format(request: Request, name: str) -> bool:
+    """Whether this parameter is the one by which the page for browsing links to JSON and back."""
+    return name == FORMAT and is_browsing(request) and request.query_params[name] in _FORMATS
+
+
+def _wants_page(request: Request) -> bool:
+    if not is_browsing(request):
+        return False
+    asked = request.query_params.get(FORMAT)
+    if asked in _FORMATS:
+        return asked == BrowsableAPIRenderer.format
+    django_request = request._request  # noqa: SLF001 - Django weighs the types
+    return django_request.get_preferred_type([_JSON, _HTML]) == _HTML
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request's body holds: a JSON value, or the text of what is no JSON."""
+
+    value: Any
 
 
 class PolarJSONParser(BaseParser):
-    """A JSON object, or Polar's 422."""
+    """Any body, of which only what says that it is JSON is read as such. Raises what Polar answers where it is not."""
 
-    media_type = "application/json"
+    media_type = _JSON
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The body's fields."""
+    ) -> Any:
+        """The `Body`."""
+        content: bytes = stream.read()
+        if not is_json(media_type):
+            return Body(content.decode("utf-8", "replace"))
         try:
-            value = json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
+            return Body(json.loads(content, parse_constant=_refuse_constant))
         except json.JSONDecodeError as error:
             raise refuse_values(
                 [make_detail("json_invalid", ("body", error.pos), "JSON decode error", {}, error=error.msg)]
             ) from None
         except (ValueError, RecursionError):
-            raise refuse_value("json_invalid", ("body", 0), "JSON decode error", {}) from None
-        if isinstance(value, dict):
-            return value
-        message = "Input should be a valid dictionary or object to extract fields from"
-        raise refuse_value("model_attributes_type", ("body",), message, value)
+            raise ApiError(400, {"detail": "There was an error parsing the body"}) from None
+
+
+def is_json(media_type: str | None) -> bool:
+    """Whether a body of this type is JSON to Polar."""
+    name = (media_type or "").partition(";")[0].strip().lower()
+    return name == _JSON or (name.startswith("application/") and name.endswith("+json"))
+
+
+def read_fields(request: Request) -> dict[str, Any]:
+    """The fields of the JSON object in the body. Raises `ParameterError` where there is none."""
+    body: Any = request.data
+    value = body.value if isinstance(body, Body) else None
+    if isinstance(value, dict):
+        return dict(value)
+    if value is None:
+        raise ParameterError(make_detail("missing", ("body",), "Field required", None))
+    message = "Input should be a valid dictionary or object to extract fields from"
+    raise ParameterError(make_detail("model_attributes_type", ("body",), message, value))
+
+
+def has_body(request: Request) -> bool:
+    """Whether anything was sent."""
+    body: Any = request.data
+    return isinstance(body, Body)
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
+    """Polar's server reads NaN and infinities, which are no JSON and nothing that it could store."""
+    raise refuse_values([make_detail("json_invalid", ("body", 0), "JSON decode error", {}, error=f"{name} is no JSON")])

@@ -21,7 +21,7 @@ from polar_sync.rest.keyset import slice_after
 Read = Callable[[QuerySet[Any]], Sequence[Any]]
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 10
-PARAMETERS = frozenset({"page", "limit", "sorting", "cursor", "format"})
+PARAMETERS = frozenset({"page", "limit", "sorting", "cursor"})
 _MAX_OFFSET = 2**63 - 1 - MAX_LIMIT
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,10 +25,11 @@ _KINDS: dict[str, tuple[type[Any], str]] = {
 
 
 class Row(NamedTuple):
-    """An object as the database gives it: ids in its own type, which only have to be compared."""
+    """An object as the database gives it: ids and times in its own types, which only have to be compared."""
 
     pk: Any
     parent: Any
+    created_at: Any
     payload: str
     extra: str
 
@@ -50,7 +52,7 @@ def load_state(customer_id: UUID) -> dict[str, Any] | None:
 
 
 def _read_rows(customer_id: UUID) -> dict[str, list[Row]]:
-    """(id, id of the parent, payload, further fields) of everything, by kind, in the order of ids."""
+    """Everything, by kind; the models put it in order."""
     alias = router.db_for_read(Customer)
     sql, parameters = _compile(alias)
     connection = connections[alias]
@@ -60,8 +62,6 @@ def _read_rows(customer_id: UUID) -> dict[str, list[Row]]:
         cursor.execute(sql, [given if one == placeholder else one for one in parameters])
         for kind, *row in cursor:
             rows[kind].append(Row(*row))
-    for found in rows.values():
-        found.sort()
     return rows
 
 
@@ -86,12 +86,13 @@ def _compile(alias: str) -> tuple[str, tuple[Any, ...]]:
 
 def _select(
     rows: QuerySet[Any], kind: str, parent: str = "customer_id", extra: Any = None
-) -> QuerySet[Any, tuple[str, UUID, UUID, str, str]]:
+) -> QuerySet[Any, tuple[str, UUID, UUID, datetime | None, str, str]]:
     text = TextField()
     return rows.order_by().values_list(
         Value(kind, output_field=text),
         F("pk"),
         F(parent),
+        F("created_at"),
         F("payload"),
         Value("", output_field=text) if extra is None else extra,
     )
@@ -99,7 +100,7 @@ def _select(
 
 def _make_child(model: type[Any], row: Row) -> Any:
     parent = "subscription_id" if model is SubscriptionMeter else "customer_id"
-    return model(id=row.pk, payload=row.payload, **{parent: row.parent})
+    return model(id=row.pk, created_at=row.created_at, payload=row.payload, **{parent: row.parent})
 
 
 def _put(row: Any, children: dict[str, list[Any]]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django.db.models import QuerySet
 from rest_framework.request import Request
 
 from polar_sync.models import Customer
-from polar_sync.rest.details import read_all, read_uuid
+from polar_sync.rest.details import read_uuid, read_uuids
 from polar_sync.rest.errors import refuse_missing, refuse_value
 from polar_sync.rest.organizations import filter_visible
 from polar_sync.rest.rows import CustomerRow, read_rows
@@ -34,7 +32,7 @@ def find_external(request: Request, external_id: str, *, is_restricted: bool = T
     Raises 422 where several organizations have one and `organization_id` does not say which is meant.
     """
     texts = request.query_params.getlist("organization_id")
-    ids: list[UUID] = read_all(read_uuid, texts, ("query", "organization_id"))
+    ids = read_uuids(texts, ("query", "organization_id"))
     found = filter_customers(request, is_restricted=is_restricted)
     if ids:
         found = found.filter(organization__polar_id__in=ids)

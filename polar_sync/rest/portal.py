@@ -56,9 +56,12 @@ def find_own_customer(request: Request) -> CustomerRow:
 
 
 def show_customer(customer: CustomerRow) -> dict[str, Any]:
-    """A customer as https://polar.sh/docs/api-reference/customer-portal/customers/get, without `oauth_accounts`."""
+    """A customer as https://polar.sh/docs/api-reference/customer-portal/customers/get.
+
+    Polar tells nobody but the customer of `oauth_accounts`, so the mirror has none.
+    """
     data = customer.to_polar()
-    return {name: data[name] for name in FIELDS if name in data}
+    return {**{name: data.get(name) for name in FIELDS}, "oauth_accounts": {}}
 
 
 def ask_polar(token: SessionToken) -> dict[str, Any]:

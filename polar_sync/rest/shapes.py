@@ -10,12 +10,12 @@ from rest_framework import serializers as s
 Shape = s.Serializer[Any]
 
 
-def _text() -> s.CharField:
-    return s.CharField(allow_null=True)
+def _text(*, required: bool = True) -> s.CharField:
+    return s.CharField(allow_null=True, required=required)
 
 
-def _uuid() -> s.UUIDField:
-    return s.UUIDField(allow_null=True)
+def _uuid(*, required: bool = True) -> s.UUIDField:
+    return s.UUIDField(allow_null=True, required=required)
 
 
 def _time() -> s.DateTimeField:
@@ -42,6 +42,34 @@ class _TaxId(s.JSONField):
     pass
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {
+                "account_id": {"type": "string"},
+                "account_username": {"type": "string", "nullable": True},
+            },
+            "required": ["account_id", "account_username"],
+        },
+    }
+)
+class _OAuthAccounts(s.JSONField):
+    pass
+
+
+class Address(Shape):
+    """A billing address."""
+
+    line1 = _text(required=False)
+    line2 = _text(required=False)
+    postal_code = _text(required=False)
+    city = _text(required=False)
+    state = _text(required=False)
+    country = s.CharField()
+
+
 class _Dated(Shape):
     id = s.UUIDField()
     created_at = _time()
@@ -52,17 +80,17 @@ class Customer(_Dated):
     """A customer as Polar answers it."""
 
     metadata = _Object()
-    external_id = _text()
-    email = _text()
+    external_id = _text(required=False)
+    email = _text(required=False)
     email_verified = _flag()
     type = _text()
     name = _text()
     billing_name = _text()
-    billing_address = _Object()
+    billing_address = Address(allow_null=True)
     tax_id = _TaxId()
-    locale = _text()
+    locale = _text(required=False)
     organization_id = _uuid()
-    default_payment_method_id = _uuid()
+    default_payment_method_id = _uuid(required=False)
     deleted_at = _time()
     first_user_event_at = _time()
     avatar_url = _text()
@@ -81,7 +109,7 @@ class StateSubscription(_Dated):
     """A subscription in a state; amounts are in the currency's smallest unit."""
 
     metadata = _Object()
-    custom_field_data = _Object()
+    custom_field_data = _Object(required=False)
     status = _text()
     amount = _number()
     currency = _text()
@@ -96,7 +124,7 @@ class StateSubscription(_Dated):
     ends_at = _time()
     product_id = _uuid()
     discount_id = _uuid()
-    price_id = _uuid()
+    price_id = _uuid(required=False)
     meters = SubscriptionMeter(many=True)
 
 
@@ -182,38 +210,19 @@ class MeterList(Shape):
     pagination = Pagination()
 
 
-class CustomerUpdate(Shape):
-    """Any of Polar's fields: https://polar.sh/docs/api-reference/customers/update."""
-
-    email = s.CharField(required=False)
-    name = s.CharField(required=False, allow_null=True)
-    metadata = _Object(required=False)
-    external_id = s.CharField(required=False, allow_null=True)
-    billing_address = _Object(required=False)
-    tax_id = s.CharField(required=False, allow_null=True)
-    locale = s.CharField(required=False, allow_null=True)
-
-
-class CustomerCreate(CustomerUpdate):
-    """Any of Polar's fields: https://polar.sh/docs/api-reference/customers/create."""
-
-    type = s.CharField(required=False)
-    organization_id = s.UUIDField(required=False, help_text="Which organization, where there are several.")
-
-
 class PortalCustomer(_Dated):
-    """A customer as they may see themselves. Polar's own answer also has `oauth_accounts`."""
+    """A customer as they may see themselves."""
 
     email = _text()
     email_verified = _flag()
     name = _text()
     billing_name = _text()
-    billing_address = _Object()
+    billing_address = Address(allow_null=True)
     tax_id = _TaxId()
-    default_payment_method_id = _uuid()
-    type = _text()
-    locale = _text()
-    oauth_accounts = _Object(required=False)
+    oauth_accounts = _OAuthAccounts()
+    default_payment_method_id = _uuid(required=False)
+    type = _text(required=False)
+    locale = _text(required=False)
 
 
 class Balance(Shape):

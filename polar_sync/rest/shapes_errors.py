@@ -13,6 +13,11 @@ class _Location(s.JSONField):
     pass
 
 
+@extend_schema_field({})
+class _Anything(s.JSONField):
+    pass
+
+
 class Failure(Shape):
     """What went wrong beyond the caller's reach."""
 
@@ -57,6 +62,8 @@ class ValidationDetail(Shape):
     type = s.CharField()
     loc = _Location()
     msg = s.CharField()
+    input = _Anything(required=False)
+    ctx = s.DictField(required=False)
 
 
 class ValidationErrors(Shape):

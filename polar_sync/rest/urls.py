@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import URLPattern, path, re_path
+from django.urls import URLPattern, path, re_path, register_converter
+from django.urls.converters import StringConverter
 
 from polar_sync.rest.views.children import (
     BenefitGrantListView,
@@ -34,6 +35,15 @@ from polar_sync.rest.views.status import StatusView
 app_name = "polar_sync_rest"
 
 
+class TextConverter(StringConverter):
+    """Any text but the empty one: also with slashes, as Django's `path`, and with line breaks."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(TextConverter, "polar_text")
+
+
 def _route(route: str, view: type[Any], name: str) -> list[URLPattern]:
     """The path as Polar spells it, and the other way; the description names the first alone."""
     other = route.removesuffix("/") if route.endswith("/") else f"{route}/"
@@ -46,8 +56,10 @@ def _route(route: str, view: type[Any], name: str) -> list[URLPattern]:
 urlpatterns = [
     *_route("v1/customers/", CustomerListView, "customers"),
     *_route("v1/customers/export", CustomerExportView, "customers-export"),
-    *_route("v1/customers/external/<path:external_id>/state", ExternalCustomerStateView, "customer-external-state"),
-    path("v1/customers/external/<path:external_id>", ExternalCustomerView.as_view(), name="customer-external"),
+    *_route(
+        "v1/customers/external/<polar_text:external_id>/state", ExternalCustomerStateView, "customer-external-state"
+    ),
+    path("v1/customers/external/<polar_text:external_id>", ExternalCustomerView.as_view(), name="customer-external"),
     *_route("v1/customers/<str:id>/state", CustomerStateView, "customer-state"),
     *_route("v1/customers/<str:id>/balance", CustomerBalanceView, "customer-balance"),
     *_route("v1/customers/<str:id>/refresh", CustomerRefreshView, "customer-refresh"),
@@ -68,5 +80,5 @@ urlpatterns = [
     *_route("v1/sync/status", StatusView, "status"),
     path("openapi.json", SchemaView.as_view(schema=None), name="schema"),
     path("docs/", DocumentationView.as_view(schema=None), name="docs"),
-    re_path(r"^v1(?:/.*)?$", answer_missing, name="missing"),
+    re_path(r"^v1(?:/[\s\S]*)?$", answer_missing, name="missing"),
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
+from polar_sync.client.versions import choose_version
 from polar_sync.testing.auth import Token, authorize
 from polar_sync.testing.faults import Fault, FaultList
 from polar_sync.testing.foundation import Shared, get_utc_now
@@ -34,8 +35,6 @@ from polar_sync.testing.wire import (
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
-
-VERSION = "2026-04"
 
 
 class FakePolar(FakeOrganization):
@@ -184,10 +183,11 @@ class FakePolar(FakeOrganization):
     def serve(self, request: Request, *, token: Token | None) -> tuple[int, list[tuple[str, str]], bytes]:
         """Answer a request that is this organization's, note it down and add the headers that every answer has."""
         arrived = self.clock()
+        version = choose_version(request.headers.get("polar-version"))
         operation: str | None = None
         is_truncated = False
         try:
-            match = self._match(request)
+            match = self._match(request, version)
             if isinstance(match, Match):
                 operation = match.route.operation
                 answer, is_truncated = self._answer(request, match, token)
@@ -199,14 +199,12 @@ class FakePolar(FakeOrganization):
             self._note(RequestRecord.make(request, status=0, operation=operation, at=arrived))
             raise
         self._note(RequestRecord.make(request, status=answer.status, operation=operation, at=arrived))
-        answered = list_headers(answer, date=self.now() + self.date_offset, version=VERSION, is_truncated=is_truncated)
+        answered = list_headers(answer, date=self.now() + self.date_offset, version=version, is_truncated=is_truncated)
         return answer.status, answered, answer.body[: len(answer.body) // 2] if is_truncated else answer.body
 
-    def _match(self, request: Request) -> Match | str:
-        if request.headers.get("polar-version", VERSION) != VERSION:
-            refusal = refuse_route()
-            refusal.answer.has_version = False
-            raise refusal
+    def _match(self, request: Request, version: str | None) -> Match | str:
+        if version is None:
+            raise refuse_route()
         return match_route(request.method, request.path, has_balance=self.has_balance)
 
     def _answer(self, request: Request, match: Match, token: Token | None) -> tuple[Answer, bool]:

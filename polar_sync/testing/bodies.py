@@ -19,7 +19,7 @@ from polar_sync.testing.validation import (
     check_uuid,
     make_detail,
 )
-from polar_sync.testing.wire import Detail, Request, refuse_request
+from polar_sync.testing.wire import Detail, RefusalError, Request, answer_json, refuse_request
 
 CREATE_FIELDS = (
     "metadata",
@@ -50,22 +50,25 @@ NEVER_NULL = frozenset({"metadata"})
 
 def read_body(request: Request) -> dict[str, Any]:
     """The JSON object that was sent; raises the 422 that Polar answers where there is none."""
-    if not request.body:
+    body = _read_json(request) if request.body else None
+    if body is None:
         raise refuse_request([make_detail("missing", ("body",), "Field required", None)])
+    if not isinstance(body, dict):
+        message = "Input should be a valid dictionary or object to extract fields from"
+        raise refuse_request([make_detail("model_attributes_type", ("body",), message, body)])
+    return body
+
+
+def _read_json(request: Request) -> Any:
     try:
-        body = json.loads(request.body)
+        return json.loads(request.body)
     except json.JSONDecodeError as error:
         context = {"error": error.msg}
         message = "JSON decode error"
         detail = make_detail("json_invalid", ("body", error.pos), message, {}, **context)
         raise refuse_request([detail]) from None
     except (UnicodeDecodeError, RecursionError, ValueError):
-        detail = make_detail("json_invalid", ("body", 0), "JSON decode error", {}, error="unreadable")
-        raise refuse_request([detail]) from None
-    if not isinstance(body, dict):
-        message = "Input should be a valid dictionary or object to extract fields from"
-        raise refuse_request([make_detail("model_attributes_type", ("body",), message, body)])
-    return body
+        raise RefusalError(answer_json({"detail": "There was an error parsing the body"}, status=400)) from None
 
 
 def read_create(request: Request) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from polar_sync.testing.additions import Kind, Where
@@ -69,13 +70,14 @@ class CatalogueOwner(Foundation):
             self.store.forget_all()
 
     def add_customer_meter(self, customer_id: str | uuid.UUID, meter: dict[str, Any]) -> None:
-        """Give a customer one more meter, as a state shows it, in its state and in the list."""
+        """Give a customer one more meter, as a state shows it, in its state (oldest first) and in the list."""
         with self.shared.lock:
             record = self.get_record(customer_id)
             if record.state is UNSET:
-                record.children["active_meters"] = [*record.children["active_meters"], copy.deepcopy(meter)]
+                record.children["active_meters"] = _add_by_age(record.children["active_meters"], meter)
             else:
-                record.state = {**record.state, "active_meters": [*record.state["active_meters"], copy.deepcopy(meter)]}
+                meters = _add_by_age(record.state["active_meters"], meter)
+                record.state = {**record.state, "active_meters": meters}
             if "meter" in record.listed:
                 record.listed["meter"] = [*record.listed["meter"], (0, copy.deepcopy(meter))]
             self.store.touch(record)
@@ -110,3 +112,8 @@ class CatalogueOwner(Foundation):
     def _copy(self, objects: Objects) -> list[dict[str, Any]]:
         with self.shared.lock:
             return copy.deepcopy(list(objects.values()))
+
+
+def _add_by_age(meters: list[dict[str, Any]], meter: dict[str, Any]) -> list[dict[str, Any]]:
+    """Polar orders the meters of a state, and nothing else in it."""
+    return sorted([*meters, copy.deepcopy(meter)], key=lambda one: datetime.fromisoformat(one["created_at"]))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polar_sync.payloads.texts import TRUE_TEXTS
 from polar_sync.testing.paging import check_choice
 from polar_sync.testing.rows import Row
-from polar_sync.testing.validation import TRUE_TEXTS, Location, check_bool_text, check_uuid, read_uuid
+from polar_sync.testing.validation import Location, check_bool_text, check_uuids, read_uuid
 from polar_sync.testing.wire import Detail
 
 Get = Callable[[Row], Any]
@@ -24,17 +25,21 @@ class Filter:
     """One parameter that narrows a list.
 
     `get` gives a row's value, None for one that fits nothing; `read` turns a checked text into such a value; `fits`
-    compares the value with all those asked for. Of a parameter that is not repeated the last value counts.
+    compares the value with all those asked for. Of a parameter that is not repeated the last value counts. `check`
+    looks at one text, `check_all` at all of them.
     """
 
     get: Get
     check: Callable[..., list[Detail]] = take_any_text
+    check_all: Callable[..., list[Detail]] | None = None
     read: Callable[[str], Any] = str
     fits: Callable[[Any, Container[Any]], bool] = lambda value, wanted: value in wanted
     is_repeated: bool = True
 
     def check_values(self, name: str, values: Sequence[str]) -> list[Detail]:
         """What is wrong with what was sent under `name`."""
+        if self.check_all is not None:
+            return self.check_all(values, location=("query", name))
         if not self.is_repeated:
             return self.check(values[-1], location=("query", name))
         return [
@@ -52,7 +57,7 @@ class Filter:
 
 def filter_ids(name: str) -> Filter:
     """Rows whose field `name` is one of these UUIDs."""
-    return Filter(get=lambda row: row.get_text(name), check=check_uuid, read=_read_known_uuid)
+    return Filter(get=lambda row: row.get_text(name), check_all=check_uuids, read=_read_known_uuid)
 
 
 def filter_choices(name: str, choices: Sequence[str]) -> Filter:
@@ -72,8 +77,8 @@ def filter_truth(get: Get) -> Filter:
 def filter_words(name: str) -> Filter:
     """Rows whose field `name` holds the text, compared without case."""
     return Filter(
-        get=lambda row: (row.get_text(name) or "").casefold(),
-        read=str.casefold,
+        get=lambda row: (row.get_text(name) or "").lower(),
+        read=str.lower,
         fits=lambda value, wanted: any(one in value for one in wanted),  # type: ignore[attr-defined]
         is_repeated=False,
     )

@@ -13,7 +13,7 @@ from typing import Any
 from polar_sync.testing.filters import Filter, filter_choices, filter_ids, filter_truth, filter_words
 from polar_sync.testing.row_lists import RowList
 from polar_sync.testing.rows import Row, SortKey, rank, rank_field
-from polar_sync.testing.validation import check_uuid, read_uuid
+from polar_sync.testing.validation import check_uuids, read_uuid
 
 STATUSES = ("incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused")
 PRESENT = frozenset({"trialing", "active"})
@@ -79,7 +79,7 @@ def _is_granted(row: Row) -> bool:
 
 
 def _filter_uuids(get: Callable[[Row], Any]) -> Filter:
-    return Filter(get=get, check=check_uuid, read=lambda text: read_uuid(text) or text)
+    return Filter(get=get, check_all=check_uuids, read=lambda text: read_uuid(text) or text)
 
 
 OF_ORGANIZATION = {"organization_id": _filter_uuids(_get_organization_id)}

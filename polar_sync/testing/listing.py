@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from polar_sync.payloads.texts import TRUE_TEXTS
 from polar_sync.testing.paging import (
     Paging,
     Values,
@@ -22,7 +23,7 @@ from polar_sync.testing.paging import (
     write_page,
 )
 from polar_sync.testing.store import CustomerStore, Record, sort_records
-from polar_sync.testing.validation import TRUE_TEXTS, check_bool_text, check_uuid, read_uuid
+from polar_sync.testing.validation import check_bool_text, check_uuids, read_uuid
 from polar_sync.testing.wire import Detail, refuse_request
 
 SORTINGS = ("created_at", "-created_at", "email", "-email", "name", "-name")
@@ -71,14 +72,12 @@ def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
 
 def check_list_query(values: Values) -> list[Detail]:
     """What is wrong with the parameters of a list request."""
-    wrong: list[Detail] = []
-    for index, one in enumerate(values.get("organization_id", ())):
-        wrong += check_uuid(one, location=("query", "organization_id", index))
-    for text in values.get("active", ())[-1:]:
-        wrong += check_bool_text(text, location=("query", "active"))
-    wrong += check_paging(values)
+    wrong = check_paging(values)
     for index, one in enumerate(values.get("sorting", ())):
         wrong += check_choice(one, choices=SORTINGS, location=("query", "sorting", index))
+    wrong += check_uuids(values.get("organization_id", ()), location=("query", "organization_id"))
+    for text in values.get("active", ())[-1:]:
+        wrong += check_bool_text(text, location=("query", "active"))
     return wrong
 
 
@@ -102,7 +101,7 @@ def is_match(record: Record, asked: ListQuery, *, organization_id: str) -> bool:
         return False
     if asked.email is not None and not _has_email(record, asked.email):
         return False
-    if asked.query is not None and not _has_text(record, asked.query.casefold()):
+    if asked.query is not None and not _has_text(record, asked.query.lower()):
         return False
     if asked.is_active is not None and record.has_active_subscription is not asked.is_active:
         return False
@@ -111,15 +110,15 @@ def is_match(record: Record, asked: ListQuery, *, organization_id: str) -> bool:
 
 def _has_email(record: Record, wanted: str) -> bool:
     email = record.get_text("email")
-    return email is not None and email.casefold() == wanted.casefold()
+    return email is not None and email.lower() == wanted.lower()
 
 
 def _has_text(record: Record, wanted: str) -> bool:
     texts = (record.get_text(name) or "" for name in ("email", "name", "billing_name"))
-    if any(wanted in text.casefold() for text in texts):
+    if any(wanted in text.lower() for text in texts):
         return True
     external_id = record.get_text("external_id")
-    return external_id is not None and external_id.casefold().startswith(wanted)
+    return external_id is not None and external_id.lower().startswith(wanted)
 
 
 def _get_metadata_text(record: Record, key: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from polar_sync.payloads.texts import TRUE_TEXTS
 from polar_sync.testing.auth import Token
 from polar_sync.testing.bodies import (
     UPDATE_EXTERNAL_FIELDS,
@@ -22,9 +23,9 @@ from polar_sync.testing.lists import ROW_LISTS, RowLists
 from polar_sync.testing.organization import FakeOrganization
 from polar_sync.testing.store import Record
 from polar_sync.testing.validation import (
-    TRUE_TEXTS,
     check_bool_text,
     check_uuid,
+    check_uuids,
     make_detail,
     read_uuid,
 )
@@ -122,7 +123,7 @@ class Operations:
 
     def _export(self, call: Call) -> Answer:
         wanted = [value for name, value in call.request.query if name == "organization_id"]
-        wrong = [detail for one in wanted for detail in check_uuid(one, location=("query", "organization_id"))]
+        wrong = check_uuids(wanted, location=("query", "organization_id"))
         if wrong:
             raise refuse_request(wrong)
         is_ours = not wanted or self._organization.organization_id in {read_uuid(one) for one in wanted}

@@ -31,9 +31,9 @@ class FakeOrganization(CatalogueOwner):
     `KeyError` where no living customer has it.
 
     What happens on Polar can be had here: with `shuffle_ties` equal sort keys come in another order at each list, with
-    `shuffle_arrays` the arrays of a state do; with `shows_deleted` the lists of grants and customers' meters keep the
-    rows of deleted customers; with `lists_other_price` a subscription with several prices has another deprecated
-    `price_id` in the list than in the state. All four can be set at any time.
+    `shuffle_arrays` a state's subscriptions and grants do; with `shows_deleted` the lists of grants and customers'
+    meters keep the rows of deleted customers; with `lists_other_price` a subscription with several prices has another
+    deprecated `price_id` in the list than in the state. All four can be set at any time.
     """
 
     def create_session(self, customer_id: str | uuid.UUID) -> dict[str, Any]:

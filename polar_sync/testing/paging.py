@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from polar_sync.payloads.texts import read_integer
 from polar_sync.testing.validation import Location, check_positive, make_detail
 from polar_sync.testing.wire import Answer, Detail, RefusalError, dump_json
 
@@ -53,8 +54,8 @@ def check_paging(values: Values) -> list[Detail]:
 
 def read_paging(values: Values) -> Paging:
     """Read checked parameters; raises Polar's 500 to a page number beyond 64 bits."""
-    page = int(values["page"][-1]) if "page" in values else 1
-    limit = min(int(values["limit"][-1]), MAX_LIMIT) if "limit" in values else DEFAULT_LIMIT
+    page = read_integer(values["page"][-1]) if "page" in values else 1
+    limit = min(read_integer(values["limit"][-1]), MAX_LIMIT) if "limit" in values else DEFAULT_LIMIT
     if (page - 1) * limit > MAX_OFFSET:
         raise RefusalError(Answer(500, b"Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")]))
     return Paging(page, limit)

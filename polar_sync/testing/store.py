@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from polar_sync.testing.rows import Row
 
 RowKind = Literal["subscription", "grant", "meter"]
-CHILDREN = ("active_subscriptions", "granted_benefits", "active_meters")
+SHUFFLED = ("active_subscriptions", "granted_benefits")
+CHILDREN = (*SHUFFLED, "active_meters")
 ACTIVE_STATUSES = frozenset({"trialing", "active", "past_due"})
 
 
@@ -91,10 +92,10 @@ class Record:
         return {**own, **self.children}
 
     def shuffle_state(self, rng: random.Random) -> Any:
-        """The state with its arrays in another order, as two calls to Polar may give."""
+        """The state with subscriptions and grants in another order, as two calls to Polar may give."""
         state = copy.copy(self.build_state())
         if isinstance(state, dict):
-            for name in CHILDREN:
+            for name in SHUFFLED:
                 if isinstance(state.get(name), list):
                     state[name] = rng.sample(state[name], len(state[name]))
         return state
@@ -228,7 +229,7 @@ def _get_sort_key(record: Record, name: str) -> tuple[bool, Any]:
 
 
 def read_created_at(customer: Any, *, default: datetime) -> datetime:
-    """The customer's `created_at`; `default` where it is missing or no timestamp."""
+    """An object's `created_at`; `default` where it is missing or no timestamp."""
     try:
         moment = datetime.fromisoformat(customer["created_at"])
     except (KeyError, IndexError, TypeError, ValueError):

@@ -6,18 +6,14 @@ Each check returns the details of what is wrong, an empty list where nothing is.
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from polar_sync.payloads import texts
 from polar_sync.testing.wire import Detail
 
 Location = tuple[str | int, ...]
 
-TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
-FALSE_TEXTS = frozenset({"0", "false", "f", "no", "n", "off"})
-# Python refuses to read longer ones.
-MAX_DIGITS = 4_000
 MAX_NAME = 256
 MAX_METADATA_KEY = 40
 MAX_METADATA_TEXT = 500
@@ -34,69 +30,52 @@ def make_detail(kind: str, location: Iterable[str | int], message: str, value: A
 
 
 def check_uuid(value: Any, *, location: Location) -> list[Detail]:
-    """A UUID in any of its usual spellings."""
+    """A UUID of version 4 in any of its usual spellings."""
     if not isinstance(value, str):
         message = "UUID input should be a string, bytes or UUID object"
         return [make_detail("uuid_type", location, message, value)]
-    if read_uuid(value) is not None:
-        return []
-    reason = explain_uuid(value)
-    message = f"Input should be a valid UUID, {reason}"
-    return [make_detail("uuid_parsing", location, message, value, error=reason)]
+    return _check(texts.read_uuid4, value, location=location)
+
+
+def check_uuids(values: Sequence[str], *, location: Location) -> list[Detail]:
+    """All values of a repeated parameter, of which Polar tells first that several are not one."""
+    wrong = [
+        detail
+        for index, value in enumerate(values)
+        for detail in check_uuid(value, location=(*location, texts.SEVERAL_IDS, index))
+    ]
+    return [*check_uuid(list(values), location=(*location, texts.ONE_ID)), *wrong] if wrong else []
+
+
+def _check(reader: Callable[[str], object], value: str, *, location: Location) -> list[Detail]:
+    try:
+        reader(value)
+    except texts.TextError as error:
+        return [make_detail(error.kind, location, error.message, value, **error.context)]
+    return []
 
 
 def read_uuid(value: str) -> str | None:
     """The canonical text of a UUID, None where `value` is none."""
     if CANONICAL_UUID.fullmatch(value):
         return value
-    if not value.isascii():
-        return None
     try:
-        return str(uuid.UUID(value))
-    except ValueError:
+        return str(texts.read_uuid4(value))
+    except texts.TextError:
         return None
-
-
-def explain_uuid(value: str) -> str:
-    """Why `value` is no UUID, in the words of the parser behind pydantic."""
-    for index, character in enumerate(value):
-        if character != "-" and character not in "0123456789abcdefABCDEF":
-            return f"invalid character: found `{character}` at {index + 1}"
-    groups = value.split("-")
-    if len(groups) == 1:
-        return f"invalid length: expected length 32 for simple format, found {len(value)}"
-    if len(groups) != len(UUID_GROUPS):
-        return f"invalid group count: expected 5, found {len(groups)}"
-    for index, (group, length) in enumerate(zip(groups, UUID_GROUPS, strict=True)):
-        if len(group) != length:
-            return f"invalid group length in group {index}: expected {length}, found {len(group)}"
-    return "invalid character"
-
-
-UUID_GROUPS = (8, 4, 4, 4, 12)
 
 
 def check_positive(text: str, *, location: Location) -> list[Detail]:
     """A whole number above 0, as text from a query."""
-    number = read_int(text)
-    if number is None:
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        return [make_detail("int_parsing", location, message, text)]
-    if number <= 0:
-        return [make_detail("greater_than", location, "Input should be greater than 0", text, gt=0)]
-    return []
-
-
-def read_int(text: str) -> int | None:
-    """The whole number in `text`, None where there is none."""
-    stripped = text.strip()
-    digits = stripped[1:] if stripped[:1] in {"+", "-"} else stripped
-    return int(stripped) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+    wrong = _check(texts.read_integer, text, location=location)
+    if wrong or texts.read_integer(text) > 0:
+        return wrong
+    return [make_detail("greater_than", location, "Input should be greater than 0", text, gt=0)]
 
 
 def check_bool_text(text: str, *, location: Location) -> list[Detail]:
     """A boolean, as text from a query."""
-    if text.lower() in TRUE_TEXTS | FALSE_TEXTS:
+    if text.lower() in texts.TRUE_TEXTS | texts.FALSE_TEXTS:
         return []
     message = "Input should be a valid boolean, unable to interpret input"
     return [make_detail("bool_parsing", location, message, text)]

@@ -59,7 +59,6 @@ class Answer:
     body: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
     is_streamed: bool = False
-    has_version: bool = True
 
 
 class RefusalError(Exception):
@@ -95,10 +94,10 @@ def answer_body(body: bytes, *, status: int = 200, headers: Iterable[tuple[str, 
     return Answer(status, body, [("Content-Type", "application/json"), *headers])
 
 
-def list_headers(answer: Answer, *, date: datetime, version: str, is_truncated: bool) -> list[tuple[str, str]]:
-    """All headers of an answer; the length of a truncated one is what it would have been."""
+def list_headers(answer: Answer, *, date: datetime, version: str | None, is_truncated: bool) -> list[tuple[str, str]]:
+    """All headers of an answer to a `version`, None for an unknown one; a truncated one tells the whole length."""
     headers = [*answer.headers, ("Date", format_datetime(date, usegmt=True))]
-    if answer.has_version:
+    if version is not None:
         headers.append(("Polar-Version", version))
     if is_truncated or not (answer.is_streamed or answer.status == HTTPStatus.NO_CONTENT):
         headers.append(("Content-Length", str(len(answer.body))))

@@ -16,8 +16,8 @@ from django.db import connection
 TRIGRAMS = """
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE INDEX polar_customer_trigrams ON polar_sync_customer USING gin
-  (upper(email) gin_trgm_ops, upper(name) gin_trgm_ops, upper(billing_name) gin_trgm_ops,
-   upper(external_id) gin_trgm_ops);
+  (lower(email) gin_trgm_ops, lower(name) gin_trgm_ops, lower(billing_name) gin_trgm_ops,
+   lower(external_id) gin_trgm_ops);
 """
 
 

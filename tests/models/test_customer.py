@@ -9,13 +9,16 @@ from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Customer, Organization, Subscription
 from tests.factories import (
+    OLDEST_FIRST,
     apply_absences,
     apply_customers,
     apply_states,
     at,
     build_customer,
     build_full_state,
+    build_meter,
     build_state,
+    build_state_of_ages,
     build_subscription,
     make_id,
     make_uuid,
@@ -99,6 +102,24 @@ def test_state_of_one_customer_costs_four_queries(organization: Organization) ->
     assert count_queries(row.state) == 4
     half = Customer.objects.prefetch_related(Prefetch("meters"), "benefit_grants").get()
     assert normalize_state(half.state()) == normalize_state(row.state())
+
+
+@pytest.mark.parametrize("is_prefetched", [False, True])
+def test_meters_come_oldest_first_as_on_polar(organization: Organization, is_prefetched: bool) -> None:
+    apply_states(organization, build_state_of_ages("a"), interval=read_at(0))
+    customer = (Customer.objects.with_state() if is_prefetched else Customer.objects).get()
+    with CaptureQueriesContext(connection) as queries:
+        state = customer.state()
+    assert len(queries) == (0 if is_prefetched else 4)
+    [subscription] = state["active_subscriptions"]
+    for meters in (state["active_meters"], subscription["meters"], Subscription.objects.get().to_polar()["meters"]):
+        assert [meter["created_at"] for meter in meters] == OLDEST_FIRST
+
+
+def test_meters_of_one_age_come_by_their_ids(organization: Organization) -> None:
+    apply_states(organization, build_state("a", meters=[build_meter(one) for one in range(9)]), interval=read_at(0))
+    ids = [meter["id"] for meter in Customer.objects.get().state()["active_meters"]]
+    assert ids == sorted(ids)
 
 
 def test_state_of_a_deleted_customer_has_its_time_and_no_children(organization: Organization) -> None:

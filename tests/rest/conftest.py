@@ -73,6 +73,13 @@ def exchanges(recordings: Path) -> dict[str, Exchange]:
 
 
 @pytest.fixture(scope="session")
+def contract(shared_folder: Path) -> dict[str, Any]:
+    """Polar's own description of its API."""
+    described: dict[str, Any] = json.loads((shared_folder / "polar-openapi.json").read_text("utf-8"))
+    return described
+
+
+@pytest.fixture(scope="session")
 def recorded(recordings: Path) -> FakePolar:
     """The recorded organization, served again."""
     return FakePolar.replay(recordings / "organization.jsonl.gz")

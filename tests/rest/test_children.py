@@ -6,14 +6,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Organization
 from tests.factories import (
+    OLDEST_FIRST,
     apply_states,
     build_grant,
     build_meter,
     build_state,
+    build_state_of_ages,
     build_subscription,
     build_subscription_meter,
     create_organization,
@@ -140,6 +144,20 @@ def test_sorting_and_cursors(two_customers: Organization, api: Client, path: str
     assert walked == whole
 
 
+def test_meters_in_states_and_subscriptions_come_oldest_first_as_on_polar(
+    organization: Organization, api: Client
+) -> None:
+    apply_states(organization, build_state_of_ages("a"), interval=read_at(0))
+    with CaptureQueriesContext(connection) as queries:
+        state = api.get(f"/polar/v1/customers/{make_id('a')}/state").json()
+    # All of a state is of one moment.
+    assert sum("polar_sync_meter" in query["sql"] for query in queries) == 1
+    [listed] = api.get("/polar/v1/subscriptions/").json()["items"]
+    one = api.get(f"/polar/v1/subscriptions/{listed['id']}").json()
+    for meters in (state["active_meters"], state["active_subscriptions"][0]["meters"], listed["meters"], one["meters"]):
+        assert [meter["created_at"] for meter in meters] == OLDEST_FIRST
+
+
 @pytest.mark.parametrize(
     ("query", "kind"),
     [
@@ -148,8 +166,9 @@ def test_sorting_and_cursors(two_customers: Organization, api: Client, path: str
         ("subscriptions/?cancel_at_period_end=x", "bool_parsing"),
         ("meters/?balance_below=nan", "float_parsing"),
         ("meters/?balance_below=1_0", "float_parsing"),
-        ("benefit-grants/?benefit_id=x", "uuid_parsing"),
+        ("benefit-grants/?benefit_id=x", "uuid_type"),
         ("benefit-grants/x", "uuid_parsing"),
+        ("meters/00000000-0000-1000-8000-000000000000", "uuid_version"),
         ("meters/?status=x", "extra_forbidden"),
     ],
 )

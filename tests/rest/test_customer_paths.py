@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from polar_sync.models import Customer, Organization
 from tests.factories import (
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize(
-    "external_id", ["a", "org/team/9", "/", "a/", "a//b", "é ?#&%25", "state", "Ü" * 600, "a/state"]
+    "external_id",
+    ["a", "org/team/9", "/", "a/", "a//b", "é ?#&%25", "state", "Ü" * 600, "a/state", "a\nb", "\n", "a\n/\n"],
 )
 def test_external_ids_of_any_kind_are_found(organization: Organization, api: Client, external_id: str) -> None:
     apply_states(organization, build_full_state("x") | {"external_id": external_id}, interval=read_at(0))
@@ -48,6 +50,14 @@ def test_state_of_one_goes_before_an_id_that_ends_like_it(organization: Organiza
     )
     assert api.get("/polar/v1/customers/external/a/state").json()["id"] == make_id("x")
     assert api.get("/polar/v1/customers/external/a/state/state").json()["id"] == make_id("y")
+
+
+def test_path_with_a_line_break_that_leads_nowhere_is_answered_as_any_other(
+    organization: Organization, api: Client
+) -> None:
+    for path in ("nothing%0A", "customers/external/x%0Ay", "customers/a/b%0A/c"):
+        answer = api.get(f"/polar/v1/{path}")
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/json")
 
 
 def test_same_external_id_in_two_organizations_needs_the_organization(organization: Organization, api: Client) -> None:
@@ -85,6 +95,7 @@ def test_both_spellings_work(organization: Organization, api: Client, path: str)
         ("123", "invalid length: expected length 32 for simple format, found 3"),
         ("1-2-3", "invalid group count: expected 5, found 3"),
         ("1-2-3-4-5", "invalid group length in group 0: expected 8, found 1"),
+        ("7d44-48409dc041118111000000000000", "invalid group count: expected 5, found 2"),
     ],
 )
 def test_what_is_no_uuid_is_told_so(organization: Organization, api: Client, text: str, reason: str) -> None:
@@ -96,6 +107,22 @@ def test_what_is_no_uuid_is_told_so(organization: Organization, api: Client, tex
         assert detail["ctx"] == {"error": reason}
 
 
+def test_uuid_of_another_version_is_refused_as_on_polar(organization: Organization, api: Client) -> None:
+    answer = api.get(f"/polar/v1/customers/{uuid.UUID(int=1)}")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        [
+            {
+                "type": "uuid_version",
+                "loc": ["path", "id"],
+                "msg": "UUID version 4 expected",
+                "input": str(uuid.UUID(int=1)),
+                "ctx": {"expected_version": 4},
+            }
+        ],
+    )
+
+
 def test_unknown_customer_and_unknown_path_are_told_apart(organization: Organization, api: Client) -> None:
     missing = api.get(f"/polar/v1/customers/{uuid.uuid4()}")
     assert missing.json() == {"error": "ResourceNotFound", "detail": "Not found"}
@@ -104,27 +131,71 @@ def test_unknown_customer_and_unknown_path_are_told_apart(organization: Organiza
         assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
-@pytest.mark.parametrize("version", ["2026-04", None])
-def test_answers_name_the_version(organization: Organization, api: Client, version: str | None) -> None:
-    answer = api.get("/polar/v1/customers/", headers={"Polar-Version": version} if version else {})
-    assert answer["Polar-Version"] == "2026-04"
-
-
 @pytest.mark.parametrize(
-    "accept", ["*/*", "application/json", "application/json; indent=4", "application/xml", "text/csv"]
+    "accept",
+    [
+        "*/*",
+        "application/json; indent=4",
+        "application/xml",
+        "text/csv",
+        "text/html",
+        "text/html;q=0.1, application/json",
+    ],
 )
-def test_json_comes_whatever_is_accepted(organization: Organization, api: Client, accept: str) -> None:
+def test_program_gets_json_whatever_it_accepts(organization: Organization, api: Client, accept: str) -> None:
     answer = api.get("/polar/v1/customers/", headers={"Accept": accept})
     assert answer["Content-Type"] == "application/json"
     assert answer.content == b'{"items":[],"pagination":{"max_page":0,"total_count":0}}'
 
 
-def test_method_that_there_is_not(organization: Organization, api: Client) -> None:
-    for method in ("put", "post", "patch", "delete"):
-        answer = getattr(api, method)(
-            "/polar/v1/customers/" if method == "post" else f"/polar/v1/customers/{make_id(1)}"
-        )
-        assert answer.status_code in {403, 405}
-    answer = api.put(f"/polar/v1/customers/{make_id(1)}")
-    assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
-    assert answer["Allow"] == "GET, HEAD, OPTIONS"
+@pytest.mark.parametrize("query", ["format=json", "format=api", "format=xml"])
+def test_format_is_no_parameter_to_a_program(organization: Organization, api: Client, query: str) -> None:
+    for path in ("/polar/v1/customers/", f"/polar/v1/customers/{make_id(1)}", "/polar/v1/meters/"):
+        answer = api.get(f"{path}?{query}")
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", "format"])
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "kind"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", "text/html; charset=utf-8"),
+        ("*/*", "", "application/json"),
+        ("application/json, text/html;q=0.9", "", "application/json"),
+        ("text/html", "?format=json", "application/json"),
+        ("*/*", "?format=api", "text/html; charset=utf-8"),
+    ],
+)
+def test_page_comes_to_a_browser_that_asks_for_one(
+    organization: Organization, admin_client: Client, accept: str, query: str, kind: str
+) -> None:
+    answer = admin_client.get(f"/polar/v1/customers/{query}", headers={"Accept": accept})
+    assert (answer.status_code, answer["Content-Type"]) == (200, kind)
+
+
+PATHS = {
+    "": {"GET", "POST"},
+    "export": {"GET"},
+    make_id("x"): {"GET", "PATCH", "DELETE"},
+    f"{make_id('x')}/state": {"GET"},
+    f"{make_id('x')}/balance": {"GET"},
+    f"{make_id('x')}/refresh": {"POST"},
+    "external/usr_x": {"GET", "PATCH", "DELETE"},
+    "external/usr_x/state": {"GET", "PATCH", "DELETE"},
+}
+
+
+@pytest.mark.parametrize("is_writing", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+def test_allow_names_the_methods_that_are_there(
+    organization: Organization, admin_client: Client, settings: Settings, path: str, is_writing: bool
+) -> None:
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "WRITE_THROUGH": is_writing}
+    expected = PATHS[path] if is_writing or "refresh" in path else PATHS[path] & {"GET"}
+    expected = expected | ({"HEAD", "OPTIONS"} if "GET" in expected else {"OPTIONS"})
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        # Where nobody is found, nothing is asked of Polar.
+        answer = admin_client.generic(method, f"/polar/v1/customers/{path}")
+        assert (answer.status_code == 405) is (method not in expected), (method, answer.content)
+        if answer.status_code == 405:
+            assert answer.json() == {"detail": "Method Not Allowed"}
+            assert set(answer["Allow"].split(", ")) == expected

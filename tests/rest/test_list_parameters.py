@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from django.test import Client
 
 from polar_sync.models import Customer, Organization, Subscription
+from polar_sync.payloads.texts import ONE_ID, SEVERAL_IDS
 from tests.factories import (
     ORGANIZATION_ID,
     apply_absences,
@@ -200,12 +202,35 @@ def test_every_wrong_value_is_told_of(organization: Organization, api: Client) -
         ("int_parsing", ["query", "limit"]),
         ("enum", ["query", "sorting", 1]),
     ]
-    details = refusal(api, "active=maybe&organization_id=x&organization_id=y")
-    assert sorted((one["type"], *one["loc"]) for one in details) == [
-        ("bool_parsing", "query", "active"),
-        ("uuid_parsing", "query", "organization_id", 0),
-        ("uuid_parsing", "query", "organization_id", 1),
+    details = refusal(api, f"active=maybe&organization_id=x&organization_id={UUID(int=1)}&page=0")
+    assert [(one["type"], one["loc"]) for one in details] == [
+        ("greater_than", ["query", "page"]),
+        ("uuid_type", ["query", "organization_id", ONE_ID]),
+        ("uuid_parsing", ["query", "organization_id", SEVERAL_IDS, 0]),
+        ("uuid_version", ["query", "organization_id", SEVERAL_IDS, 1]),
+        ("bool_parsing", ["query", "active"]),
     ]
+    assert details[1]["input"] == ["x", str(UUID(int=1))]
+    assert details[3]["ctx"] == {"expected_version": 4}
+
+
+@pytest.mark.parametrize("page", ["1.0", "+1", "%201%20", "01", "1_0.00"])
+def test_whole_number_may_be_written_in_other_ways(organization: Organization, api: Client, page: str) -> None:
+    assert api.get(f"{URL}?page={page}").json() == {"items": [], "pagination": {"total_count": 0, "max_page": 0}}
+
+
+def test_query_compares_lower_case_as_polar_does(organization: Organization, api: Client) -> None:
+    """In upper case the dotless ı is I, and the long ſ is S."""
+    apply_states(
+        organization,
+        build_state("a", name="KIRMIZI", billing_name=None, email="a@x.test", external_id="ISI"),
+        build_state("b", name="100%_\\", billing_name=None, email="b@x.test", external_id="b"),
+        interval=read_at(0),
+    )
+    assert names(api, "query=kirmizi") == names(api, "query=isi") == ids("a")
+    assert names(api, "query=%C4%B1") == names(api, "query=%C5%BF") == []
+    assert names(api, "query=100%25_%5C") == ids("b")
+    assert names(api, "query=100__") == []
 
 
 @pytest.mark.parametrize("name", ["emial", "metadata", "metadata[]", "customer_id", "Page"])

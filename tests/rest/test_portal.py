@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from jsonschema import Draft202012Validator, FormatChecker
 from pytest_django import Settings
 
 from polar_sync.models import Organization
@@ -54,9 +55,23 @@ def test_user_sees_the_customer_whose_external_id_is_theirs(
     assert answer.status_code == 200
     assert answer.json()["id"] == make_id("a")
     assert not HIDDEN & answer.json().keys()
-    assert "oauth_accounts" not in answer.json()
+    assert answer.json()["oauth_accounts"] == {}
     assert answer.json()["tax_id"] == ["FR40303265045", "eu_vat"]
     assert browser.get(ME, headers={"If-None-Match": answer["ETag"]}).status_code == 304
+
+
+def test_signed_in_user_gets_what_polars_contract_promises(
+    organization: Organization, browser: Client, user: Any, contract: dict[str, Any]
+) -> None:
+    # As older servers answered: without what came later.
+    state = build_state("a", external_id=str(user.pk))
+    del state["billing_name"], state["default_payment_method_id"], state["locale"]
+    apply_states(organization, state, interval=read_at(0))
+    schema = {"$ref": "#/components/schemas/CustomerPortalCustomer", "components": contract["components"]}
+    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    answer = browser.get(ME).json()
+    assert not list(validator.iter_errors(answer))
+    assert answer.keys() == contract["components"]["schemas"]["CustomerPortalCustomer"]["properties"].keys()
 
 
 def test_email_is_never_a_link(organization: Organization, browser: Client, user: Any) -> None:

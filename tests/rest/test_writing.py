@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_django import Settings
 from polar_sync.models import Customer, Organization
 from polar_sync.signals import customer_changed
 from polar_sync.testing import FakePolarServer, Fault
+from tests.factories import make_id
 from tests.rest.conftest import mirror, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -91,7 +93,8 @@ def test_polars_refusals_pass_through_unchanged(writable: FakePolarServer, write
     assert duplicate.json()["error"] == "PolarRequestValidationError"
     assert duplicate.json()["detail"][0]["loc"] == ["body", "email"]
     assert duplicate.json()["detail"][0]["msg"] == "A customer with this email address already exists."
-    moved = send(writer, "patch", f"{URL}external/usr_1", {"external_id": "usr_2"})
+    path = f"{URL}{Customer.objects.get().pk}"
+    moved = send(writer, "patch", path, {"external_id": "usr_2"})
     assert moved.json()["detail"][0]["msg"] == "Customer external ID cannot be updated."
     invalid = send(writer, "post", URL, {"email": "no-email", "self": 1, "metadata": {"x": {"nested": 1}}})
     assert (invalid.status_code, invalid.json()["error"]) == (422, "RequestValidationError")
@@ -102,18 +105,79 @@ def test_polars_refusals_pass_through_unchanged(writable: FakePolarServer, write
     ("body", "kind"),
     [
         (b"{bad json", "json_invalid"),
-        (b"[" * 100_000, "json_invalid"),
         (b'{"a": NaN}', "json_invalid"),
-        (b"\xff", "json_invalid"),
+        (b"", "missing"),
+        (b"null", "missing"),
         (b"[]", "model_attributes_type"),
         (b'"x"', "model_attributes_type"),
     ],
 )
-def test_body_that_is_no_object_is_refused(writable: FakePolarServer, writer: Client, body: bytes, kind: str) -> None:
-    answer = writer.post(URL, data=body, content_type="application/json")
+@pytest.mark.parametrize("method", ["post", "patch"])
+def test_body_that_is_no_object_is_refused(
+    writable: FakePolarServer, writer: Client, method: str, body: bytes, kind: str
+) -> None:
+    # That there is no such customer is not said of a request that nobody understands.
+    path = URL if method == "post" else f"{URL}{make_id('nobody')}"
+    answer = writer.generic(method, path, data=body, content_type="application/json")
     assert answer.status_code == 422
-    assert answer.json()["detail"][0]["type"] == kind
+    assert [detail["type"] for detail in answer.json()["detail"]] == [kind]
     assert not writable.polar.requests
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff", b'{"a": "\xff"}'])
+def test_body_that_nobody_can_read_is_refused(writable: FakePolarServer, writer: Client, body: bytes) -> None:
+    answer = writer.post(URL, data=body, content_type="application/json")
+    assert (answer.status_code, answer.json()) == (400, {"detail": "There was an error parsing the body"})
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+def test_only_json_is_read_as_json(writable: FakePolarServer, writer: Client, kind: str) -> None:
+    answer = writer.generic("POST", URL, data=b'{"email": "a@x.test"}', content_type=kind)
+    assert answer.status_code == 422
+    detail = answer.json()["detail"][0]
+    assert (detail["type"], detail["input"]) == ("model_attributes_type", '{"email": "a@x.test"}')
+    named = writer.generic("POST", URL, data=b'{"email": "a@x.test"}', content_type="application/merge-patch+json")
+    assert named.status_code == 201
+
+
+def test_everything_wrong_with_path_query_and_body_is_told_at_once(writable: FakePolarServer, writer: Client) -> None:
+    changed = writer.generic("PATCH", f"{URL}x")
+    assert [detail["loc"] for detail in changed.json()["detail"]] == [["path", "id"], ["body"]]
+    deleted = writer.delete(f"{URL}x?anonymize=perhaps")
+    assert [detail["loc"] for detail in deleted.json()["detail"]] == [["path", "id"], ["query", "anonymize"]]
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{bad", 422), (b"\xff", 400), (b"[]", 403), (b"", 403)])
+def test_broken_json_is_told_of_before_a_missing_permission(
+    writable: FakePolarServer, api: Client, body: bytes, status: int
+) -> None:
+    for method, path in (("POST", URL), ("PATCH", f"{URL}{make_id('a')}"), ("PATCH", f"{URL}external/a")):
+        assert api.generic(method, path, data=body, content_type="application/json").status_code == status
+        assert Client().generic(method, path, data=body, content_type="application/json").status_code == 401
+
+
+def test_by_external_id_neither_that_nor_the_type_is_changed(writable: FakePolarServer, writer: Client) -> None:
+    customer = send(writer, "post", URL, PERSONAL).json()
+    change = {"external_id": "usr_2", "type": "team", "name": "New", "unknown": 1}
+    answer = send(writer, "patch", f"{URL}external/usr_1", change)
+    assert (answer.status_code, answer.json()["name"]) == (200, "New")
+    assert (answer.json()["external_id"], answer.json()["type"]) == ("usr_1", "individual")
+    assert send(writer, "patch", f"{URL}{customer['id']}", {"type": "team"}).json()["type"] == "team"
+
+
+@pytest.mark.parametrize("external_id", ["a/state", "a/state/", "state", "state/state", "a\nb", "\n/state", "a\n/"])
+def test_customer_with_an_odd_external_id_is_changed_and_deleted(
+    writable: FakePolarServer, writer: Client, external_id: str
+) -> None:
+    other = send(writer, "post", URL, {"email": "other@example.com", "external_id": "a"}).json()
+    customer = send(writer, "post", URL, PERSONAL | {"external_id": external_id}).json()
+    path = f"{URL}external/{quote(external_id, safe='')}"
+    assert send(writer, "patch", path, {"name": "New"}).json()["id"] == customer["id"]
+    assert writer.get(f"{path}/state").json()["name"] == "New"
+    assert send(writer, "delete", path).status_code == 204
+    assert list(writable.polar.customers) == [other["id"]]
 
 
 def test_lone_surrogate_in_a_body_does_no_harm(writable: FakePolarServer, writer: Client) -> None:
@@ -138,7 +202,7 @@ def test_writing_needs_a_permission_of_its_own(
     writable: FakePolarServer, make_token: Callable[..., str], method: str
 ) -> None:
     reader = sign_in(make_token("view_customer", "add_customer", "change_customer", "delete_customer"))
-    answer = send(reader, method, URL if method == "post" else f"{URL}{UUID(int=1)}", {})
+    answer = send(reader, method, URL if method == "post" else f"{URL}{make_id('a')}", {})
     assert answer.status_code == 403
     assert 'scope="customers:write"' in answer["WWW-Authenticate"]
     assert not writable.polar.requests
@@ -175,7 +239,7 @@ def test_second_organization_is_chosen_by_its_id(writable: FakePolarServer, writ
         assert created.status_code == 201
         assert second.polar.get_customer(created.json()["id"])["name"] == "Ada Lovelace"
         assert not writable.polar.requests
-        refused = send(writer, "post", URL, {**PERSONAL, "organization_id": str(UUID(int=5))})
+        refused = send(writer, "post", URL, {**PERSONAL, "organization_id": make_id("nobody")})
         assert refused.status_code == 422
 
 

@@ -75,10 +75,20 @@ def test_wrong_method_names_the_right_one(polar: FakePolar, method: str, path: s
     assert (reply.status, reply.headers["allow"]) == (405, allowed)
 
 
-def test_known_version_is_served_and_absent_is_the_present_one(polar: FakePolar) -> None:
-    assert ask(polar, "/v1/customers/", headers={"Polar-Version": "2026-04"}).status == 200
-    assert ask(polar, "/v1/customers/").headers["polar-version"] == "2026-04"
-    assert "polar-version" not in ask(polar, "/v1/customers/", headers={"Polar-Version": "2027-01"}).headers
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("2026-04", "2026-04"), ("2026-10", "2026-10"), ("", "2026-04"), (None, "2026-04")]
+)
+def test_known_version_is_served_and_absent_is_the_present_one(
+    polar: FakePolar, asked: str | None, answered: str
+) -> None:
+    reply = ask(polar, "/v1/customers/", headers={} if asked is None else {"Polar-Version": asked})
+    assert (reply.status, reply.headers["polar-version"]) == (200, answered)
+
+
+def test_unknown_version_is_a_bare_404_of_none(polar: FakePolar) -> None:
+    reply = ask(polar, "/v1/customers/", headers={"Polar-Version": "2027-01"})
+    assert (reply.status, reply.json) == (404, {"detail": "Not Found"})
+    assert "polar-version" not in reply.headers
 
 
 def test_token_revoked_in_between_is_refused_from_then_on(polar: FakePolar) -> None:

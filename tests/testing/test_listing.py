@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polar_sync.payloads.texts import ONE_ID, SEVERAL_IDS
 from polar_sync.testing import FakePolar
 from tests.testing.asking import ask, list_ids
 
@@ -167,7 +168,7 @@ def test_organization_filter_knows_its_own_and_no_other(polar: FakePolar) -> Non
         ("limit=x", [["query", "limit"]]),
         ("page=1.5&limit=0", [["query", "page"], ["query", "limit"]]),
         ("active=perhaps", [["query", "active"]]),
-        ("organization_id=nope", [["query", "organization_id", 0]]),
+        ("organization_id=nope", [["query", "organization_id", ONE_ID], ["query", "organization_id", SEVERAL_IDS, 0]]),
         ("sorting=name&sorting=modified_at", [["query", "sorting", 1]]),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polar_sync.payloads.texts import ONE_ID, SEVERAL_IDS
 from polar_sync.testing import FakePolar
 from polar_sync.testing.lists import CATALOGUE_LISTS, CUSTOMER_LISTS, ROW_LISTS
 from polar_sync.testing.routing import ROUTES
@@ -313,7 +314,10 @@ def test_filters_of_the_catalogues(polar: FakePolar, path: str, query: str, expe
     ("query", "locations"),
     [
         ("status=active&status=alive", [["query", "status", 1]]),
-        (f"customer_id={NOBODY}&customer_id=x", [["query", "customer_id", 1]]),
+        (
+            f"customer_id={NOBODY}&customer_id=x",
+            [["query", "customer_id", ONE_ID], ["query", "customer_id", SEVERAL_IDS, 1]],
+        ),
         ("limit=0&page=x", [["query", "page"], ["query", "limit"]]),
         ("sorting=created_at", [["query", "sorting", 0]]),
         ("active=perhaps", [["query", "active"]]),

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from polar_sync.testing.validation import check_email, check_uuid, explain_uuid, read_int, read_uuid
+from polar_sync.testing.validation import check_email, check_positive, check_uuid, read_uuid
 
 
-@given(value=st.uuids())
+@given(value=st.uuids(version=4))
 def test_every_spelling_of_a_uuid_is_read(value: uuid.UUID) -> None:
     for text in (str(value), value.hex, value.urn, str(value).upper(), f"{{{value}}}"):
         assert read_uuid(text) == str(value)
@@ -24,7 +24,7 @@ def test_text_is_either_a_uuid_or_explained(text: str) -> None:
     assert bool(wrong) == (read_uuid(text) is None)
     if wrong:
         assert wrong[0]["input"] == text
-        assert wrong[0]["ctx"]["error"] == explain_uuid(text)
+        assert wrong[0]["msg"] == f"Input should be a valid UUID, {wrong[0]['ctx']['error']}"
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,21 @@ def test_text_is_either_a_uuid_or_explained(text: str) -> None:
     ],
 )
 def test_broken_uuid_is_explained(text: str, reason: str) -> None:
-    assert explain_uuid(text) == reason
+    assert check_uuid(text, location=("path", "id"))[0]["ctx"] == {"error": reason}
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
-    [("7", 7), (" 7 ", 7), ("-1", -1), ("+2", 2), ("", None), ("1.0", None), ("٣", None), ("--1", None)],
+    ("text", "kind"),
+    [
+        *((text, None) for text in ("7", " 7 ", "+2", "1.0", "1_0.00", "007")),
+        *((text, "greater_than") for text in ("0", "-1", "-0.0")),
+        *((text, "int_parsing") for text in ("", "1.5", "٣", "--1", "1__0", "_1", "1e2")),
+        ("9" * 4301, "int_parsing_size"),
+    ],
 )
-def test_whole_numbers_are_read(text: str, number: int | None) -> None:
-    assert read_int(text) == number
+def test_whole_numbers_are_read(text: str, kind: str | None) -> None:
+    wrong = check_positive(text, location=("query", "page"))
+    assert [detail["type"] for detail in wrong] == ([kind] if kind else [])
 
 
 @pytest.mark.parametrize("value", ["a@b.co", "Ünï@bücher.example", "a+b@sub.example.org"])

@@ -17,12 +17,12 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from polar_sync.client.transport import API_VERSION
+from polar_sync.client.versions import choose_version
 from polar_sync.conf import settings
 from polar_sync.rest.details import make_detail
 from polar_sync.rest.documents import PolarSchema
 from polar_sync.rest.errors import handle_error, refuse_route, refuse_values
-from polar_sync.rest.formats import PolarJSONParser, PolarJSONRenderer, PolarNegotiation
+from polar_sync.rest.formats import PolarJSONParser, PolarJSONRenderer, PolarNegotiation, is_format
 from polar_sync.rest.permissions import READ, WRITE, HasRequiredPermissions
 
 VERSION_HEADER = "Polar-Version"
@@ -70,15 +70,22 @@ class PolarView(APIView):
 
     def is_known_parameter(self, name: str) -> bool:
         """Whether the query may hold this."""
-        return name in self.parameters or name == "format"
+        return name in self.parameters or is_format(self.request, name)
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """Polar's error bodies."""
         return handle_error
 
+    def check_permissions(self, request: Request) -> None:
+        """As on Polar, a body that is no JSON is told of first, but only to somebody who is signed in."""
+        if request.user.is_authenticated and request.method in {"POST", "PATCH"} & {*self.allowed_methods}:
+            # What it holds is kept on the request.
+            request.data  # noqa: B018
+        super().check_permissions(request)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse an unknown version, whoever must not come in, and parameters that mean nothing here."""
-        if not has_known_version(request):
+        if not get_version_headers(request):
             raise refuse_route()
         super().initial(request, *args, **kwargs)
         unknown = [name for name in request.query_params if not self.is_known_parameter(name)]
@@ -101,14 +108,10 @@ class PolarView(APIView):
         return final
 
 
-def has_known_version(request: HttpRequest | Request) -> bool:
-    """Whether the caller asks for the version that this is, or for none."""
-    return request.headers.get(VERSION_HEADER, API_VERSION) == API_VERSION
-
-
 def get_version_headers(request: HttpRequest | Request) -> dict[str, str]:
-    """What every answer carries, but those to another version."""
-    return {VERSION_HEADER: API_VERSION} if has_known_version(request) else {}
+    """What every answer carries, but those to a version that is not served."""
+    version = choose_version(request.headers.get(VERSION_HEADER))
+    return {VERSION_HEADER: version} if version else {}
 
 
 class PolarAskingView(PolarView):

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from polar_sync.models import BenefitGrant, Meter, Subscription
 from polar_sync.rest import documents
 from polar_sync.rest.answers import answer_child, answer_children
-from polar_sync.rest.details import read_uuid
+from polar_sync.rest.details import read_together, read_uuid
 from polar_sync.rest.errors import refuse_missing
 from polar_sync.rest.filters import BenefitGrantFilterSet, MeterFilterSet, QueryFilterSet, SubscriptionFilterSet
 from polar_sync.rest.listing import PARAMETERS, Sorting, get_page, read_listing
@@ -56,13 +56,14 @@ class ChildListView(ChildView):
 
     def is_known_parameter(self, name: str) -> bool:
         """Filters, paging and sorting."""
-        return name in PARAMETERS or self.filters.is_known(name)
+        return name in PARAMETERS or self.filters.is_known(name) or super().is_known_parameter(name)
 
     def get(self, request: Request) -> HttpResponseBase:
         """A page of mirrored rows."""
-        listing = read_listing(request, self.sorting)
-        page = get_page(self.filters.narrow(self.get_rows(request), request), listing)
-        return answer_children(request, page, show=show_child)
+        listing, rows = read_together(
+            lambda: read_listing(request, self.sorting), lambda: self.filters.narrow(self.get_rows(request), request)
+        )
+        return answer_children(request, get_page(rows, listing), show=show_child)
 
 
 class ChildDetailView(ChildView):

@@ -11,8 +11,9 @@ from rest_framework.response import Response
 from polar_sync.conf import settings
 from polar_sync.rest import documents
 from polar_sync.rest.answers import answer_customer, answer_customers, answer_state
-from polar_sync.rest.details import read_bool, read_uuid
+from polar_sync.rest.details import read_bool, read_together, read_uuid
 from polar_sync.rest.filters import CustomerFilterSet
+from polar_sync.rest.formats import read_fields
 from polar_sync.rest.listing import PARAMETERS, Sorting, get_page, read_listing
 from polar_sync.rest.lookups import filter_customers, find_customer
 from polar_sync.rest.organizations import choose_organization
@@ -51,7 +52,7 @@ class CustomerListView(WritableView):
 
     def is_known_parameter(self, name: str) -> bool:
         """Filters, paging and sorting."""
-        return name in PARAMETERS or CustomerFilterSet.is_known(name)
+        return name in PARAMETERS or CustomerFilterSet.is_known(name) or super().is_known_parameter(name)
 
     @documents.describe(
         operation_id="customers:list",
@@ -60,8 +61,10 @@ class CustomerListView(WritableView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """List customers, as Polar does."""
-        listing = read_listing(request, SORTING)
-        rows = CustomerFilterSet.narrow(filter_customers(request), request)
+        listing, rows = read_together(
+            lambda: read_listing(request, SORTING),
+            lambda: CustomerFilterSet.narrow(filter_customers(request), request),
+        )
         read = read_rows if listing.is_by_cursor else read_brief_rows
         return answer_customers(request, get_page(rows, listing, read=read))
 
@@ -72,7 +75,7 @@ class CustomerListView(WritableView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         """Create a customer on Polar and in the mirror. Of several organizations `organization_id` names the one."""
-        fields = dict(request.data)
+        fields = read_fields(request)
         chosen = None
         if len(settings.organizations) > 1 and isinstance(fields.get("organization_id"), str):
             chosen = read_uuid(fields.pop("organization_id"), ("body", "organization_id"))
@@ -87,9 +90,17 @@ class CustomerView(WritableView):
         """A deletion may anonymize."""
         return super().is_known_parameter(name) or (name == "anonymize" and self.request.method == "DELETE")
 
+    def check_path(self) -> None:
+        """Raises `ParameterError` where the path can name nobody."""
+        read_uuid(self.kwargs["id"], ("path", "id"))
+
     def find(self, request: Request) -> CustomerRow:
         """The customer whom the path names."""
         return find_customer(request, self.kwargs["id"])
+
+    def read_changes(self, request: Request) -> dict[str, Any]:
+        """The fields to change."""
+        return read_fields(request)
 
     @documents.describe(
         operation_id="customers:get",
@@ -108,8 +119,9 @@ class CustomerView(WritableView):
     )
     def patch(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Change a customer on Polar and in the mirror."""
+        _, fields = read_together(self.check_path, lambda: self.read_changes(request))
         customer = self.find(request)
-        return Response(update_customer(get_home(customer), customer.pk, dict(request.data)))
+        return Response(update_customer(get_home(customer), customer.pk, fields))
 
     @documents.describe(
         operation_id="customers:delete",
@@ -119,7 +131,8 @@ class CustomerView(WritableView):
     )
     def delete(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Delete a customer on Polar, for good, and mark them deleted in the mirror; `anonymize` scrubs both."""
-        is_anonymized = read_bool(request.query_params.get("anonymize", "false"), ("query", "anonymize"))
+        anonymize = request.query_params.get("anonymize", "false")
+        _, is_anonymized = read_together(self.check_path, lambda: read_bool(anonymize, ("query", "anonymize")))
         customer = self.find(request)
         delete_customer(get_home(customer), customer.pk, is_anonymized=is_anonymized)
         return Response(status=204)

@@ -7,9 +7,9 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from polar_sync.rest import documents
-from polar_sync.rest.details import read_all, read_uuid
+from polar_sync.rest.details import read_uuids
 from polar_sync.rest.export import stream_customers
-from polar_sync.rest.formats import CSVRenderer, PolarJSONRenderer
+from polar_sync.rest.formats import CSVRenderer
 from polar_sync.rest.lookups import filter_customers
 from polar_sync.rest.views.base import PolarView
 
@@ -17,7 +17,7 @@ from polar_sync.rest.views.base import PolarView
 class CustomerExportView(PolarView):
     """The export."""
 
-    renderer_classes = (CSVRenderer, PolarJSONRenderer)
+    renderer_classes = (CSVRenderer,)
     parameters = frozenset({"organization_id"})
 
     @documents.describe(
@@ -27,7 +27,7 @@ class CustomerExportView(PolarView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Export customers as CSV, as Polar does; the column Tax ID holds the number alone."""
-        ids = read_all(read_uuid, request.query_params.getlist("organization_id"), ("query", "organization_id"))
+        ids = read_uuids(request.query_params.getlist("organization_id"), ("query", "organization_id"))
         customers = filter_customers(request)
         if ids:
             customers = customers.filter(organization__polar_id__in=ids)

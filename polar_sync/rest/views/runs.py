@@ -19,6 +19,7 @@ from polar_sync.rest import documents
 from polar_sync.rest.details import read_positive
 from polar_sync.rest.errors import ApiError, refuse_conflict, refuse_missing, refuse_value
 from polar_sync.rest.filters import RunFilterSet
+from polar_sync.rest.formats import has_body, read_fields
 from polar_sync.rest.freshness import format_instant
 from polar_sync.rest.listing import Sorting, get_page, read_listing
 from polar_sync.rest.organizations import filter_organizations, get_visible_names
@@ -136,7 +137,7 @@ def show_run(run: SyncRun) -> dict[str, Any]:
 
 
 def _read_start(request: Request) -> tuple[str, bool]:
-    fields: dict[str, Any] = dict(request.data)
+    fields = read_fields(request) if has_body(request) else {}
     name, is_allowed = fields.pop("organization", None), fields.pop("is_mass_deletion_allowed", False)
     for unknown, value in fields.items():
         raise refuse_value("extra_forbidden", ("body", unknown), "Extra inputs are not permitted", value)

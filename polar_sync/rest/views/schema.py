@@ -13,6 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from polar_sync import __name__ as package_name
+from polar_sync.client.versions import API_VERSION
 from polar_sync.rest.views.base import get_version_headers
 
 TITLE = "Mirrored Polar customers"
@@ -23,7 +24,7 @@ DESCRIPTION = (
 CUSTOM_SETTINGS: dict[str, Any] = {
     "TITLE": TITLE,
     "DESCRIPTION": DESCRIPTION,
-    "VERSION": "2026-04",
+    "VERSION": API_VERSION,
     "SCHEMA_PATH_PREFIX": "/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
