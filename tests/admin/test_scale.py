@@ -77,7 +77,7 @@ ORDERS = {
     "benefitgrant/?o=4": "polar_grant_created",
     "benefitgrant/?o=-4": "polar_grant_created",
     "meter/?o=7": "polar_meter_created",
-    "customer/?o=2": "polar_customer_email",
+    "customer/?o=1": "polar_customer_name",
 }
 PAGES = (
     "",
