@@ -1,6 +1,8 @@
 """What all tests share: the services and recordings that may be absent, and which tests use the database."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.postgresql import name_database
-from tests.services import RECORDINGS, SHARED, borrow_redis, miss
+from tests.services import PROJECT, RECORDINGS, SHARED, borrow_redis, build_environment, miss
 
 # How long an example takes says how busy the machine is.
 hypothesis_settings.register_profile(
@@ -57,6 +59,17 @@ def django_db_modify_db_settings(
         if is_sqlite
         else name_database(f"{database['NAME']}_{worker_id}", run=testrun_uid)
     )
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows, to be copied for processes: migrating takes seconds."""
+    path = tmp_path_factory.mktemp("migrated") / "site.sqlite3"
+    environment = build_environment(DATABASE_URL=f"sqlite:///{path}")
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True
+    )
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, Any] = {
     "fields": [{"loc": ["body", "email"], "msg": "no"}],
     "run_id": 7,
     "mistake": Mistake.BAD_NAME,
+    "kind": "uuid_parsing",
 }
 Again = Callable[[BaseException], Any]
 

@@ -6,6 +6,8 @@ import re
 from typing import Any
 from uuid import UUID
 
+from polar_sync.exceptions import PolarSyncError
+
 TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE_TEXTS = frozenset({"0", "false", "f", "no", "n", "off"})
 # A repeated id is one or several to Polar, which tells of both why the text is neither, under these names.
@@ -24,13 +26,13 @@ _MAX_DIGITS = 4300
 """Python reads no longer numbers, and neither does Polar's server."""
 
 
-class TextError(ValueError):
+class TextError(PolarSyncError, ValueError):
     """Why a text is no such value: pydantic's name for it, its words, and what it gives as their context."""
 
-    def __init__(self, kind: str, message: str, **context: Any) -> None:
+    def __init__(self, message: str, *, kind: str, **context: Any) -> None:
         super().__init__(message)
-        self.kind = kind
         self.message = message
+        self.kind = kind
         self.context = context
 
 
@@ -39,10 +41,10 @@ def read_uuid4(text: str) -> UUID:
     body, offset = _unwrap(text)
     reason = _explain_uuid(text, body, offset)
     if reason is not None:
-        raise TextError("uuid_parsing", f"Input should be a valid UUID, {reason}", error=reason)
+        raise TextError(f"Input should be a valid UUID, {reason}", kind="uuid_parsing", error=reason)
     value = UUID(body)
     if value.version != _VERSION:
-        raise TextError("uuid_version", f"UUID version {_VERSION} expected", expected_version=_VERSION)
+        raise TextError(f"UUID version {_VERSION} expected", kind="uuid_version", expected_version=_VERSION)
     return value
 
 
@@ -78,10 +80,10 @@ def read_integer(text: str) -> int:
     """A whole number, also one that is written as `1.0` or `1_000`. Raises `TextError`."""
     found = _INTEGER.fullmatch(text.strip())
     if found is None:
-        raise TextError("int_parsing", "Input should be a valid integer, unable to parse string as an integer")
+        raise TextError("Input should be a valid integer, unable to parse string as an integer", kind="int_parsing")
     sign, digits = found.groups()
     digits = digits.replace("_", "").lstrip("0") or "0"
     if len(digits) > _MAX_DIGITS:
         message = "Unable to parse input string as an integer, exceeded maximum size"
-        raise TextError("int_parsing_size", message)
+        raise TextError(message, kind="int_parsing_size")
     return int(f"{sign}{digits}")

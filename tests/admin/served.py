@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,7 +52,10 @@ class Site:
 
 
 @contextmanager
-def serve_site(polar: FakePolar, folder: Path, *, requests_per_minute: int = 1_000_000) -> Iterator[Site]:
+def serve_site(
+    polar: FakePolar, folder: Path, *, requests_per_minute: int = 1_000_000, database: Path | None = None
+) -> Iterator[Site]:
+    """The site in this folder, with a copy of `database` where there is one that is migrated already."""
     with ExitStack() as stack:
         server = stack.enter_context(FakePolarServer(polar))
         port = find_free_port()
@@ -68,7 +72,10 @@ def serve_site(polar: FakePolar, folder: Path, *, requests_per_minute: int = 1_0
             "PYTHONUNBUFFERED": "1",
         }
         site = Site(f"http://127.0.0.1:{port}", polar, folder, environment)
-        site.manage("migrate", "--verbosity", "0")
+        if database is None:
+            site.manage("migrate", "--verbosity", "0")
+        else:
+            shutil.copy(database, folder / "site.sqlite3")
         site.run_code(MAKE_USERS)
         worker = ("-m", "celery", "--app", "project", "worker", "--pool", "threads", "--concurrency", "2")
         stack.enter_context(run(site, "worker", *worker, "--loglevel", "INFO", "--without-gossip", "--without-mingle"))

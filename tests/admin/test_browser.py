@@ -28,11 +28,11 @@ CUSTOMERS = 120
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Site]:
     if CHROMIUM is None:
         miss("Chromium or playwright is absent")
     polar = FakePolar.generate(seed=3, customers=CUSTOMERS)
-    with serve_site(polar, tmp_path_factory.mktemp("site")) as served:
+    with serve_site(polar, tmp_path_factory.mktemp("site"), database=migrated_database) as served:
         served.manage("polar_sync")
         yield served
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from collections import Counter
 from collections.abc import Iterator
@@ -20,20 +19,9 @@ import pytest
 
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
 from tests.management.commands import PATIENCE, Site, wait_until
-from tests.services import PROJECT, build_environment
+from tests.services import PROJECT
 
 CUSTOMERS = 130
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and no rows, to be copied: migrating takes longer than most commands."""
-    path = tmp_path_factory.mktemp("migrated") / "site.sqlite3"
-    environment = build_environment(DATABASE_URL=f"sqlite:///{path}")
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True
-    )
-    return path
 
 
 @pytest.fixture

@@ -69,12 +69,6 @@ def test_page_shows_the_description_and_loads_nothing_from_elsewhere() -> None:
     assert "https://" not in text
 
 
-def test_first_page_leads_everywhere(db: None) -> None:
-    text = Client().get("/").content.decode()
-    for path in ("/admin/", "/polar/v1/customers/", "/polar/docs/"):
-        assert f'href="{path}"' in text
-
-
 def write_snapshot() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     django.setup()
