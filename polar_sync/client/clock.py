@@ -119,7 +119,8 @@ class ServerClock:
     that no single wrong `Date` moves the clock. Where several are confirmed, as of a server whose machines differ, all
     are covered; one that no answer has confirmed for long is forgotten.
 
-    Before any is confirmed, our own clock and the one that the answer shows are both covered, up to `LARGEST_ERROR`.
+    Before any is confirmed, our own clock and those that answers have shown are all covered, up to `LARGEST_ERROR`; all
+    that far where they have shown nothing but times beyond that.
     """
 
     def __init__(self) -> None:
@@ -173,9 +174,12 @@ class ServerClock:
         known = [each for each in self._offsets if each.is_confirmed]
         if known:
             return min(each.low for each in known) - _RESOLUTION, max(each.high for each in known) + _RESOLUTION
-        if shown is None or not shown.is_plausible:
-            return timedelta(), timedelta()
-        return min(shown.low - _RESOLUTION, timedelta()), max(shown.high + _RESOLUTION, timedelta())
+        guesses = [each for each in self._offsets if each.is_plausible]
+        if shown is not None and not guesses:
+            return -LARGEST_ERROR, LARGEST_ERROR
+        own = timedelta()
+        lowest = min([own, *(each.low - _RESOLUTION for each in guesses)])
+        return lowest, max([own, *(each.high + _RESOLUTION for each in guesses)])
 
 
 _clocks: dict[str, ServerClock] = {}

@@ -4,13 +4,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.client import PolarClient
-from polar_sync.client.clock import ServerClock, Stopwatch, get_own_time, parse_http_date
+from polar_sync.client.clock import LARGEST_ERROR, ServerClock, Stopwatch, get_own_time, parse_http_date
 from polar_sync.exceptions import NotFoundError
 from polar_sync.payloads import Interval
 from tests.client.scripted import Reply, ScriptedServer
@@ -162,7 +163,16 @@ def test_date_beyond_what_our_own_clock_can_be_wrong_by_is_not_believed_even_for
     for wild in (-1e8, -310.0, 310.0, 1e8):
         interval = simulation.ask(0, offset=wild)
         assert simulation.covers(interval, 0)
-        assert interval.end - interval.start < timedelta(seconds=2)
+        assert interval.end - interval.start < 2 * LARGEST_ERROR + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("offset", [-299.0, 299.0])
+@pytest.mark.parametrize("before", [[], [None], [1e8], ["own", -1e8], ["own", -1e8, 299.0]])
+def test_wild_date_does_not_hide_by_how_much_our_own_clock_is_wrong(offset: float, before: list[Any]) -> None:
+    simulation = Simulation()
+    for shown in before:
+        simulation.ask(0, offset=offset if shown == "own" else shown)
+    assert simulation.covers(simulation.ask(1, offset=1e8), 1, offset=offset)
 
 
 @given(offset=OFFSETS, wild=st.lists(WILD, max_size=2), lag=LAGS, wild_lag=LAGS)
