@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
+from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import (
     CUSTOMER,
     GRANT,
@@ -22,6 +23,7 @@ from polar_sync.payloads import (
     Shape,
     dump_canonical,
     is_equal,
+    read_state,
 )
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.states import fields as known
@@ -41,8 +43,8 @@ _EXEMPT: Mapping[str, frozenset[str]] = {
     known.CUSTOMER: frozenset({"first_user_event_at", "avatar_url"}),
     known.SUBSCRIPTION: frozenset({"price_id"}),
 }
-_MAX_TEXT = 200
 _OF_BENEFIT = "benefit_"
+_MAX_TEXT = 200
 _BENEFIT_ID = "benefit_id"
 _SPEAKING = frozenset({"status", "currency", "recurring_interval", "benefit_type", "type"})
 
@@ -173,6 +175,15 @@ def find_equal(shown: Mapping[str, Any], told: Mapping[str, Any], differences: I
     return (index_objects(shown).keys() & index_objects(told).keys()) - spoiled
 
 
+def is_readable(state: Mapping[str, Any]) -> bool:
+    """Whether it is a state that could be mirrored: what lists hold may be anything."""
+    try:
+        read_state(state)
+    except PayloadError:
+        return False
+    return True
+
+
 def index_objects(state: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
     """The customer and all of its children, each with its own fields only."""
     own = {name: value for name, value in state.items() if name not in known.ARRAYS}
@@ -199,6 +210,11 @@ def is_same_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two observations of one object are of the same modification."""
     left, right = one.get("modified_at"), other.get("modified_at")
     return left == right or (read_timestamp(left) is not None and read_timestamp(left) == read_timestamp(right))
+
+
+def is_of_benefit(name: str) -> bool:
+    """Whether a grant has this field from its benefit: it moves without the grant's `modified_at`."""
+    return name.startswith(_OF_BENEFIT) and name != _BENEFIT_ID
 
 
 def _judge(version: datetime | None, latest: datetime) -> Verdict:
@@ -229,7 +245,7 @@ def _compare_fields(
         if left is not ABSENT and right is not ABSENT and _is_same(name, left, right, timestamps):
             continue
         is_moving = changed_at is not None and changed_at > settled
-        is_moving = is_moving and name.startswith(_OF_BENEFIT) and name != _BENEFIT_ID
+        is_moving = is_moving and is_of_benefit(name)
         yield Difference(key, name, left, right, Verdict.NO_EVIDENCE if is_moving else Verdict.CONTRADICTION)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+from polar_sync.states.names import escape, unescape
+
 SUBSCRIPTION = "subscription"
 SUBSCRIPTION_METER = "subscriptionmeter"
 GRANT = "benefitgrant"
@@ -116,8 +118,8 @@ _NAMES = ("shown", "left_out", "state_only")
 
 
 def _dump(fields: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    return {kind: sorted(names) for kind, names in fields.items()}
+    return {kind: sorted(map(escape, names)) for kind, names in fields.items()}
 
 
 def _load(fields: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    return {kind: frozenset(names) for kind, names in fields.items()}
+    return {kind: frozenset(map(unescape, names)) for kind, names in fields.items()}

@@ -18,6 +18,7 @@ from polar_sync.states.comparison import (
     find_equal,
     find_repeated,
     index_objects,
+    is_readable,
     is_same_version,
 )
 from polar_sync.states.knowledge import Knowledge
@@ -92,7 +93,10 @@ class Judge:
             item = first.item
             if any(each.kind == known.CUSTOMER for each in first.doubts):
                 item = self._reader.read_customer(first.id, on_tick=on_tick)
-            second = replace(first, item=item, parts=again[first.id]).compared(times)
+            second = replace(first, item=item, parts=again[first.id])
+            if not is_readable(second.told):
+                continue
+            second = second.compared(times)
             repeated = self._drop_ended(second, find_repeated(first.doubts, second.doubts), on_tick)
             if repeated:
                 self.knowledge.contradiction = describe_contradiction(repeated)
@@ -133,7 +137,10 @@ def find_ended(
     found = reader.read_unfiltered([customer_id], meters=meters, on_tick=on_tick)
     if customer_id not in found:
         return list(only_shown)  # nothing that could be said against it
-    listed = index_objects(assemble_whole({"id": str(customer_id)}, found[customer_id]))
+    whole = assemble_whole({"id": str(customer_id)}, found[customer_id])
+    if not is_readable(whole):
+        return []
+    listed = index_objects(whole)
     return [each for each in only_shown if each.key in listed and _has_ended(listed[each.key], shown[each.key])]
 
 

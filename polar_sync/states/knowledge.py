@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polar_sync.payloads.values import clean_text
 from polar_sync.states.fields import StateFields
+from polar_sync.states.names import escape, unescape
 
 MAX_SAMPLES = 10
 """Samples of one trait; where none of them could confirm it, whoever has it is asked for one by one."""
@@ -44,6 +46,11 @@ class Knowledge:
         mixed = sorted(f"{kind} {name}" for kind in self.fields.shown for name in self.fields.get_mixed(kind))
         return f"States have some fields now and then only: {', '.join(mixed)}." if mixed else ""
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether states say what lists do; else these tell what there is, and not reliably all that it is."""
+        return bool(self.confirmed) and not self.refutation and not self.fields.state_only
+
     def is_exhausted(self, trait: str) -> bool:
         """Whether so many samples could not confirm a trait that no more are taken."""
         return self.tries.get(trait, 0) >= MAX_SAMPLES
@@ -52,11 +59,11 @@ class Knowledge:
         """As JSON, to be kept with the run."""
         return {
             **self.fields.dump(),
-            "confirmed": sorted(self.confirmed),
-            "tries": self.tries,
+            "confirmed": sorted(map(escape, self.confirmed)),
+            "tries": {escape(trait): number for trait, number in self.tries.items()},
             "totals": self.totals,
             "archived": None if self.archived is None else sorted(self.archived),
-            "contradiction": self.contradiction,
+            "contradiction": clean_text(self.contradiction),
         }
 
     @classmethod
@@ -65,8 +72,8 @@ class Knowledge:
         archived = data.get("archived")
         return cls(
             fields=StateFields.load(data),
-            confirmed=set(data.get("confirmed", ())),
-            tries=dict(data.get("tries", {})),
+            confirmed=set(map(unescape, data.get("confirmed", ()))),
+            tries={unescape(trait): number for trait, number in data.get("tries", {}).items()},
             totals=dict(data.get("totals", {})),
             archived=None if archived is None else frozenset(archived),
             contradiction=data.get("contradiction", ""),

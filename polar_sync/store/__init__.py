@@ -4,6 +4,7 @@ from polar_sync.store.apply import apply
 from polar_sync.store.catalogue import Found, apply_catalogue
 from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
 from polar_sync.store.observations import (
+    REPLICA_LAG,
     Observation,
     observe_absence,
     observe_assembled,
@@ -13,6 +14,7 @@ from polar_sync.store.observations import (
 from polar_sync.store.sightings import Sighting, read_sightings
 
 __all__ = [
+    "REPLICA_LAG",
     "ApplyResult",
     "Change",
     "ChangeKind",

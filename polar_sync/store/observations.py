@@ -73,15 +73,18 @@ def observe_assembled(
     unsure: Unsure,
     gone: frozenset[UUID] = frozenset(),
     follows: Sighting | None = None,
+    is_confirmed: bool = True,
 ) -> Observation:
     """From a state that was put together from lists, that of the customers as it was `listed`. Raises `PayloadError`.
 
-    `interval` covers all lists, and a later change that one of them shows says nothing of the others.
+    `interval` covers all lists, and a later change that one of them shows says nothing of the others. Lists that no
+    state has confirmed are no better than a state: of the same version, what a later one says holds.
     """
     state = read_state(data, beside=beside, own=listed.customer)
-    return Observation(
-        state.customer.id, _read_replica(interval), state=state, unsure=unsure, follows=follows, gone=gone
-    )
+    reading = _read_replica(interval)
+    if not is_confirmed:
+        reading = Reading(reading.interval, Source.STATE)
+    return Observation(state.customer.id, reading, state=state, unsure=unsure, follows=follows, gone=gone)
 
 
 def observe_absence(

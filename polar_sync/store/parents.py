@@ -108,9 +108,10 @@ def _merge_absence(write: CustomerWrite, absence: Observation | None, *, before:
     if absence is not None and not _is_absent(write, absence, before=before):
         write.is_absence_doubtful = absence.reading.compare(write.after.own) is Order.OVERLAPPING
     elif absence is not None:
-        times = [absence.reading.interval.end, write.after.absent_at]
-        if absence.reading.source is Source.WRITTEN:  # whatever was read, and however that was timed
-            times.append(write.after.observed_until)
+        # Whatever was read, and however that was timed, it was before.
+        is_written = absence.reading.source is Source.WRITTEN
+        latest = write.after.observed_until if is_written else write.after.observed_at
+        times = [absence.reading.interval.end, write.after.absent_at, latest]
         write.after = write.after._replace(absent_at=max(filter(None, times)))
     own, absent_at = write.after.own, write.after.absent_at
     if own is not None and absent_at is not None and own.interval.start > absent_at:
@@ -126,11 +127,11 @@ def _is_absent(write: CustomerWrite, absence: Observation, *, before: Sighting) 
     own = write.after.own
     if own is None or absence.reading.source is Source.WRITTEN:
         return True
+    if own.source is not Source.WRITTEN and absence.follows is not None and absence.follows.own == before.own == own:
+        return True
     order = absence.reading.compare(own)
     if order is not Order.OVERLAPPING:
         return order is Order.LATER
-    if own.source is not Source.WRITTEN and absence.follows is not None and absence.follows.own == before.own == own:
-        return True
     created_at = CUSTOMER.project(write.row.payload)["created_at"]
     return created_at is not None and created_at < absence.reading.interval.start
 

@@ -91,12 +91,12 @@ def order_children(children: Children, reading: Reading, *, before: Sighting, is
 
 def _order(children: Children, reading: Reading, stored: Reading | None) -> ObservedChildren:
     order = reading.compare(stored)
-    if order is not Order.OVERLAPPING or stored is None:
+    if order is Order.LATER or stored is None:
         return ObservedChildren(children, reading, stored, order)
     is_follower = children.follows is not None and children.follows.state == stored
-    if is_follower and stored.source is not Source.WRITTEN:
+    if is_follower and stored.source is not Source.WRITTEN:  # whatever the clocks said, when either was read
         return ObservedChildren(children, reading, stored, Order.LATER)
-    if children.is_final:
+    if order is Order.OVERLAPPING and children.is_final:
         order = Order.LATER if reading.is_later_request(stored) else Order.EARLIER
         return ObservedChildren(children, reading, stored, order, is_assumed=True)
     return ObservedChildren(children, reading, stored, order)
@@ -240,7 +240,16 @@ def _compare(
             if row.parent_id != settled.parent_id or _supersedes(row, settled, observed[owner]):
                 _plan_write(plan, kind, ChangeKind.UPDATED, owner, settled, before=row.payload)
             else:
-                observed[owner].is_refused = True
+                _refuse(observed[owner])
+
+
+def _refuse(one: ObservedChildren) -> None:
+    """Of a better source, what is stored holds; of an equal one, nothing tells which of the two is the later."""
+    is_weaker = one.stored is not None and one.reading.source < one.stored.source
+    if one.order is Order.OVERLAPPING and not is_weaker:
+        one.is_unresolved = True
+    else:
+        one.is_refused = True
 
 
 def _supersedes(row: StoredChild, child: ChildPayload, observed: ObservedChildren) -> bool:

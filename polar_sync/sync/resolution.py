@@ -80,7 +80,10 @@ def resolve(
     shown = {key: _get_shown(unresolved[key]) for key in listed if unresolved[key].observation.unsure is None}
     for answer in ask_lists(reader, listed=listed, shown=shown, on_tick=on_tick):
         one = unresolved[answer.id]
-        yield _decide(one, answer, connection, own=own.get(answer.id), item=listed[answer.id])
+        is_confirmed = knowledge.is_confirmed
+        yield _decide(
+            one, answer, connection, own=own.get(answer.id), item=listed[answer.id], is_confirmed=is_confirmed
+        )
 
 
 def _ask_customer(key: UUID, connection: Connection, on_tick: Callable[[], None]) -> PolarObject:
@@ -93,7 +96,13 @@ def _observe_not_found(key: UUID, error: NotFoundError, one: Unresolved) -> tupl
 
 
 def _decide(
-    one: Unresolved, answer: StateAnswer, connection: Connection, *, own: Observation | None, item: Mapping[str, Any]
+    one: Unresolved,
+    answer: StateAnswer,
+    connection: Connection,
+    *,
+    own: Observation | None,
+    item: Mapping[str, Any],
+    is_confirmed: bool,
 ) -> Resolution:
     if isinstance(answer.error, MissingScopeError):
         connection.has_lists = False
@@ -113,6 +122,7 @@ def _decide(
             unsure=answer.unsure or {},
             gone=answer.gone,
             follows=one.stored,
+            is_confirmed=is_confirmed,
         )
     except PayloadError:
         return Resolution(answer.id, (make_final(one.observation),))

@@ -13,6 +13,7 @@ from polar_sync.models import Customer, SyncRun
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from polar_sync.testing.wire import format_timestamp
+from tests.factories import build_subscription
 from tests.states.conftest import Run, find_differences
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -284,3 +285,22 @@ def test_subscriptions_are_counted_in_two_ways_once_a_run(polar: FakePolar, run:
         if request.path == "/v1/subscriptions/" and "limit=1" in request.query.split("&")
     ]
     assert len(counted) == 2
+
+
+@pytest.mark.parametrize("name", ["nul\0", "lone \ud800", 'quoted "\\'])
+def test_name_that_no_database_takes_is_learned_like_any_other(polar: FakePolar, run: Run, name: str) -> None:
+    polar.add_field("subscription", name, 1)
+    polar.add_field("grant", name, 1, where="lists")
+    for _ in range(2):
+        ended = run("auto")
+        assert (ended.status, ended.source, find_differences(polar)) == ("succeeded", "batched", [])
+
+
+def test_lists_that_cannot_be_read_say_nothing_against_a_state(polar: FakePolar, run: Run) -> None:
+    """Asked for all that they have, they would have told what became of the grants that only states show."""
+    for customer_id in polar.customers:
+        ended = {**build_subscription(customer_id), "status": "canceled", "meters": [None]}
+        polar.set_other_subscriptions(customer_id, [ended])
+        polar.set_listed(customer_id, "grant", [])
+    ended = run("auto")
+    assert (ended.status, ended.source, find_differences(polar)) == ("succeeded", "per_customer", [])

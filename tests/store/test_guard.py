@@ -108,6 +108,15 @@ def test_lists_asked_after_what_is_stored_was_read_decide_whatever_the_clocks_sa
         assert get_held() == held
 
 
+def test_lists_asked_after_what_is_stored_was_read_decide_though_that_is_dated_ahead(write: Any) -> None:
+    write(observe_lists(HELD, minutes(60)))
+    follows = read_sightings([A])[A]
+    assert write(observe_lists(CANCELED, minutes(1), follows=follows)).outcomes == {A: Outcome.UPDATED}
+    assert get_held() == (0, 0)
+    assert write(observe_lists(HELD, minutes(2))).outcomes == {A: Outcome.UPDATED}, "no longer frozen either"
+    assert get_held() == (1, 1)
+
+
 def test_lists_that_followed_something_else_decide_nothing(write: Any) -> None:
     write(observe_lists(HELD, minutes(0)))
     before = read_sightings([A])[A]
@@ -227,6 +236,25 @@ def test_of_one_version_lists_hold_against_a_state_of_the_same_hour(
     assert Customer.objects.get().benefit_grants.get().benefit_metadata == {"number": kept}
 
 
+def test_of_one_version_and_moment_nothing_tells_which_of_two_lists_is_the_later(write: Any) -> None:
+    """As where the clocks were not known yet when the first was read."""
+    told = [build_state("a", grants=[build_grant("g", properties={"number": number})]) for number in (1, 2)]
+    write(observe_lists(told[0], Interval(minutes(0).start, minutes(4).end)))
+    assert write(observe_lists(told[1], minutes(1))).unresolved.keys() == {A}
+    follows = read_sightings([A])[A]
+    assert write(observe_lists(told[1], minutes(1), follows=follows)).outcomes == {A: Outcome.UPDATED}
+    assert Customer.objects.get().benefit_grants.get().properties == {"number": 2}
+
+
+def test_of_one_version_a_state_corrects_what_lists_told_that_no_state_has_confirmed(write: Any) -> None:
+    told, shown = (build_state("a", grants=[build_grant("g", properties={"number": number})]) for number in (1, 2))
+    listed = observe_customer(build_customer("a"), interval=minutes(1))
+    interval = minutes(1)
+    write(observe_assembled(told, listed=listed, interval=interval, beside=(), unsure={}, is_confirmed=False))
+    write(observe_state(shown, interval=minutes(2)))
+    assert Customer.objects.get().benefit_grants.get().properties == {"number": 2}
+
+
 def test_write_holds_against_the_cached_state_that_follows_it(write: Any) -> None:
     write(observe_state(CANCELED, interval=minutes(0)))
     write(observe_customer(change(build_customer("a"), 70, name="New"), interval=minutes(70), is_written=True))
@@ -287,6 +315,16 @@ def test_absence_asked_for_after_the_customer_was_listed_holds(write: Any) -> No
     assert write(observe_absence(A, interval=minutes(10.02))).outcomes == {A: Outcome.STALE}
     follows = read_sightings([A])[A]
     assert write(observe_absence(A, interval=minutes(10.02), follows=follows)).outcomes == {A: Outcome.DELETED}
+
+
+def test_absence_asked_for_after_the_customer_was_read_holds_though_that_is_dated_ahead(write: Any) -> None:
+    write(observe_lists(HELD, minutes(60)))
+    assert write(observe_absence(A, interval=minutes(1))).outcomes == {A: Outcome.STALE}
+    follows = read_sightings([A])[A]
+    assert write(observe_absence(A, interval=minutes(1), follows=follows)).outcomes == {A: Outcome.DELETED}
+    assert get_held() == (0, 0)
+    write(observe_lists(HELD, minutes(60)))
+    assert not Customer.objects.exists(), "what was read before it"
 
 
 def test_own_deletion_holds_against_everything_that_was_read(write: Any) -> None:

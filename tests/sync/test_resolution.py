@@ -157,6 +157,46 @@ def test_new_fields_of_a_state_survive_a_decision_of_the_lists(
     assert Subscription.objects.count() == 2
 
 
+FALSE: dict[str, Any] = {"kind": "grant", "name": "properties", "value": {"false": 1}, "where": "lists"}
+ONLY_IN_STATES: dict[str, Any] = {"kind": "grant", "name": "added", "value": 1, "where": "states"}
+
+
+@pytest.mark.parametrize("field", [FALSE, ONLY_IN_STATES])
+def test_object_that_a_state_shows_is_as_it_shows_it_though_lists_decide(
+    polar: FakePolar, customers: list[str], run: Run, field: dict[str, Any]
+) -> None:
+    polar.add_field(**field)
+    run()
+    replace(polar, customers[0], {"granted_benefits": [build_grant("g"), build_grant("h")]})
+    assert refresh(customers[0]) == Outcome.UPDATED
+    assert count_lists(polar) == [1, 1, 1]
+    assert read_mirror() == read_polar(polar)
+
+
+@pytest.mark.parametrize("field", [FALSE, ONLY_IN_STATES])
+def test_object_that_only_lists_told_of_is_corrected_by_the_first_state_that_shows_it(
+    polar: FakePolar, customers: list[str], run: Run, field: dict[str, Any]
+) -> None:
+    polar.add_field(**field)
+    run()
+    replace(polar, customers[0], NOTHING)
+    polar.hold_states()
+    replace(polar, customers[0], {"granted_benefits": [build_grant("g"), build_grant("h")]})
+    refresh(customers[0])
+    assert count_held() == (0, 2)
+    polar.renew_states()
+    assert get_end(run()) == ("succeeded", "")
+    assert read_mirror() == read_polar(polar)
+
+
+def test_lists_that_cannot_be_read_decide_nothing(polar: FakePolar, customers: list[str], run: Run) -> None:
+    run()
+    replace(polar, customers[0], NOTHING)
+    polar.set_listed(customers[0], "subscription", [build_subscription("s", meters=[None])])
+    assert refresh(customers[0]) == Outcome.UPDATED
+    assert count_held() == (0, 0)
+
+
 def test_external_id_that_went_to_another_customer_is_never_with_two_that_live(
     polar: FakePolar, customers: list[str], run: Run
 ) -> None:
