@@ -14,8 +14,8 @@ OUTCOMES = ("created", "updated", "unchanged", "stale", "deleted", "failed")
 class SyncRun(models.Model):
     """One run over an organization: what it came to, and how far it is.
 
-    Times are the database's, except `began_at`, which is Polar's: as of when its first answer was true. Every customer
-    that the run accounted for counts once: `listed` is the sum of the six outcomes.
+    Times are the database's, except `began_at`, which is Polar's: its first answer tells of all customers who were
+    created until then. Every customer that the run accounted for counts once: `listed` is the sum of the six outcomes.
     """
 
     class Status(models.TextChoices):

@@ -13,11 +13,21 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from polar_sync.client import ListPage
 from polar_sync.models import Customer, CustomerObservation, SyncContradiction, SyncPage, SyncRun, on_primary
+from polar_sync.store import REPLICA_LAG
 from polar_sync.sync.windows import get_window
 
 MAX_PASSES = 3
 CONFIRM_SIZE = 100
+
+
+def get_beginning(answer: ListPage) -> datetime:
+    """The time up to which a first answer counts all customers: Polar lists them from a replica, which may be behind.
+
+    One who was created later may be on the list before that answer or only after it, and counts as newer.
+    """
+    return answer.interval.widen(before=REPLICA_LAG).start
 
 
 def is_complete(run: SyncRun) -> bool:
@@ -92,26 +102,24 @@ def is_unbroken(windows: Iterable[Sequence[datetime | None]]) -> bool:
 def _is_proven(pages: list[SyncPage], *, first: int, seen: int, newer: int) -> bool:
     """Every total must lie between the first and the last: answers of one second cannot be told apart by time.
 
-    Where nothing was listed, nothing is proven.
+    Where nothing was listed, nothing is proven; a single answer that lists all it counts needs no proof.
     """
     answers = sorted((page.listed_at, page.pk, page.total_count or 0) for page in pages if page.listed_at)
     totals = [total for _, _, total in answers]
     if not totals:
         return False
+    if len(pages) == 1 and pages[0].number == 1:
+        return seen == totals[0]
     return seen == totals[-1] == first + newer and all(first <= total <= totals[-1] for total in totals)
 
 
 def get_unseen(run: SyncRun) -> QuerySet[Customer]:
     """Living customers of the mirror that the run has not seen on any page, or whose state Polar denied.
 
-    Not those who were created since it began, unless it was told of them.
+    Those too who seem to have been created since it began: by how much two clocks differ is not known that well.
     """
     customers: QuerySet[Customer] = on_primary(Customer.objects).filter(organization=run.organization)
-    unseen = customers.filter(Q(observation__seen_by_run=None) | ~Q(observation__seen_by_run=run.pk))
-    if run.began_at is not None:
-        denied = SyncContradiction.objects.filter(run=run).values("customer_id")
-        unseen = unseen.filter(Q(created_at=None) | Q(created_at__lte=run.began_at) | Q(pk__in=denied))
-    return unseen
+    return customers.filter(Q(observation__seen_by_run=None) | ~Q(observation__seen_by_run=run.pk))
 
 
 def batch_unconfirmed(run: SyncRun) -> Iterator[list[str]]:

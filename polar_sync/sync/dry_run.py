@@ -26,7 +26,7 @@ from polar_sync.models.run import OUTCOMES
 from polar_sync.states import wait_for
 from polar_sync.store import ApplyResult, Sighting, apply, read_sightings
 from polar_sync.sync.binding import bind_organization, check_organization
-from polar_sync.sync.completeness import CONFIRM_SIZE, MAX_PASSES, is_unbroken
+from polar_sync.sync.completeness import CONFIRM_SIZE, MAX_PASSES, get_beginning, is_unbroken
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.fetching import fetch_missing
 from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, find_obstacle, give_up, note_unresolved, resolve_missing
@@ -52,16 +52,20 @@ class _Totals:
     began_at: datetime | None = None
     newer: int = 0
     is_rising: bool = True
+    answers: int = 0
 
     def add(self, answer: ListPage) -> None:
+        self.answers += 1
         if self.first is None:
-            self.first, self.began_at = answer.total_count, answer.as_of
+            self.first, self.began_at = answer.total_count, get_beginning(answer)
         self.is_rising &= answer.total_count >= self.last
         self.last = answer.total_count
 
     def prove(self, seen: int) -> bool:
         """As a run's first pass is proven to have seen everybody."""
-        return self.first is not None and self.is_rising and seen == self.last == self.first + self.newer
+        if self.first is None or seen != self.last:
+            return False
+        return self.answers == 1 or (self.is_rising and self.last == self.first + self.newer)
 
 
 class DryRun:
@@ -195,16 +199,13 @@ class DryRun:
 
     def _iterate_unseen(self) -> Iterator[UUID]:
         """Living customers of the mirror who were not listed, or were denied; some at a time, by no open cursor."""
-        customers = on_primary(Customer.objects).order_by("pk").values_list("pk", "created_at")
+        customers = on_primary(Customer.objects).order_by("pk").values_list("pk", flat=True)
         customers = customers.filter(organization=self._organization.polar_id)
         last: UUID | None = None
         while some := list((customers.filter(pk__gt=last) if last else customers)[:CONFIRM_SIZE]):
-            seen = self.ledger.find(key for key, _ in some)
-            denied = self.ledger.find((key for key, _ in some), outcome=DENIED)
-            for key, created_at in some:
-                if key in denied or (key not in seen and not self._is_newer(created_at)):
-                    yield key
-            last = some[-1][0]
+            denied = self.ledger.find(some, outcome=DENIED)
+            yield from sorted(denied | (set(some) - self.ledger.find(some)))
+            last = some[-1]
 
     def _is_newer(self, created_at: datetime | None) -> bool:
         began_at = self._totals.began_at

@@ -26,6 +26,7 @@ from polar_sync.exceptions import (
 )
 from polar_sync.models import SyncPage, SyncRun
 from polar_sync.sync.binding import bind_organization
+from polar_sync.sync.completeness import get_beginning
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.fetching import fetch_and_commit
 from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure, find_obstacle
@@ -140,9 +141,10 @@ def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
     """Only one page is open until a pass has its first answer: whom another was quicker than has lost that page."""
     if run.pass_began_at is not None:
         return
-    fields = {"pass_began_at": answer.as_of, "pass_total": answer.total_count}
+    began_at = get_beginning(answer)
+    fields = {"pass_began_at": began_at, "pass_total": answer.total_count}
     if run.began_at is None:
-        fields |= {"began_at": answer.as_of, "first_total": answer.total_count}
+        fields |= {"began_at": began_at, "first_total": answer.total_count}
     unnoted = SyncRun.objects.filter(
         pk=run.pk, status=SyncRun.Status.RUNNING, pass_number=run.pass_number, pass_began_at=None
     )
