@@ -37,10 +37,10 @@ _COUNTED = {"subscriptions": "subscriptions", "grants": "benefit_grants"}
 
 def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID]) -> StateSource:
     """The source for the states of these customers; a run that fell back stays with what it fell back to."""
-    if not is_batched(run):
-        _note_source(run, PER_CUSTOMER)
+    while not _note_source(run, BATCHED if is_batched(run) else PER_CUSTOMER):
+        pass
+    if run.source == PER_CUSTOMER:
         return connection.per_customer
-    _note_source(run, BATCHED)
     return BatchedSource(
         client=connection.client,
         executor=connection.executor,
@@ -131,10 +131,16 @@ def note_knowledge(run: SyncRun, source: StateSource) -> None:
         _fall_back(run, source.refutation)
 
 
-def _note_source(run: SyncRun, source: str) -> None:
-    if run.source != source:
+def _note_source(run: SyncRun, source: str) -> bool:
+    """Note the source with the run, unless another worker has noted one since ours was read: then ours is read anew."""
+    if run.source == source:
+        return True
+    hit = SyncRun.objects.filter(pk=run.pk, source=run.source).update(source=source)
+    if hit or run.pk is None:  # a dry run has no row
         run.source = source
-        SyncRun.objects.filter(pk=run.pk).update(source=source)
+        return True
+    run.refresh_from_db(fields=["source", "source_note", "state_fields"])
+    return False
 
 
 def _fall_back(run: SyncRun, why: str) -> None:
