@@ -1,5 +1,6 @@
 # make demo    mirror an organization (POLAR_ACCESS_TOKEN), or a made-up one, and look at it in the admin
 # make test    everything that has to hold before a change goes in, the tests in random order (SEED=… repeats one)
+#              (POLAR_SYNC_SCHEDULES=1000 plays so many schedules of a server that changes during runs)
 # make test-sqlite, make test-postgresql   the parts of it that run code
 # make bench   what mirroring costs, beside the loop that every team writes first
 # make lint    the part of it that runs no code
