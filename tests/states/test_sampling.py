@@ -299,8 +299,8 @@ def test_name_that_no_database_takes_is_learned_like_any_other(polar: FakePolar,
 def test_lists_that_cannot_be_read_say_nothing_against_a_state(polar: FakePolar, run: Run) -> None:
     """Asked for all that they have, they would have told what became of the grants that only states show."""
     for customer_id in polar.customers:
-        ended = {**build_subscription(customer_id), "status": "canceled", "meters": [None]}
-        polar.set_other_subscriptions(customer_id, [ended])
+        canceled = {**build_subscription(customer_id), "status": "canceled", "meters": [None]}
+        polar.set_other_subscriptions(customer_id, [canceled])
         polar.set_listed(customer_id, "grant", [])
     ended = run("auto")
     assert (ended.status, ended.source, find_differences(polar)) == ("succeeded", "per_customer", [])
