@@ -15,15 +15,17 @@ from tests.factories import build_meter, build_subscription
 from tests.services import miss
 
 pytestmark = pytest.mark.any_database
+PATIENT = 60_000
 
 try:
     from playwright.sync_api import Page, expect
 
     from tests.admin.browsing import CHROMIUM, Watched, log_in, open_browser
+
+    expect.set_options(timeout=PATIENT)
 except ModuleNotFoundError:
     CHROMIUM = None
 
-PATIENT = 20_000
 CUSTOMERS = 120
 
 
