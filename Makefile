@@ -2,6 +2,7 @@
 # make test    everything that has to hold before a change goes in, the tests in random order (SEED=… repeats one)
 #              (POLAR_SYNC_SCHEDULES=1000 plays so many schedules of a server that changes during runs)
 # make test-sqlite, make test-postgresql   the parts of it that run code
+# make messages   bring the catalogues of translations up to date with the source, and compile them
 # make bench   what mirroring costs, beside the loop that every team writes first
 # make lint    the part of it that runs no code
 # make clean   remove what these made
@@ -17,7 +18,7 @@ CLEAN_ENV := env -u POLAR_ACCESS_TOKEN -u POLAR_SERVER -u POLAR_REQUESTS_PER_MIN
 	-u CELERY_BROKER_URL -u DJANGO_SECRET_KEY -u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
 
-.PHONY: demo test test-sqlite test-postgresql bench lint clean
+.PHONY: demo test test-sqlite test-postgresql messages bench lint clean
 .NOTPARALLEL:
 
 demo: $(INSTALLED)
@@ -37,6 +38,9 @@ test-postgresql: $(INSTALLED)
 	else \
 		echo "SKIPPED: the tests on PostgreSQL."; \
 	fi
+
+messages: $(INSTALLED)
+	$(BIN)/python -m tests.catalogues
 
 bench: $(INSTALLED)
 	$(CLEAN_ENV) $(BIN)/python -m tests.benchmarks

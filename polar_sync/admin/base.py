@@ -14,6 +14,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from polar_sync.admin.change_lists import IndexedChangeList, is_comparison
+from polar_sync.admin.display_names import NOTES
 from polar_sync.admin.paging import BoundedPaginator, Count
 from polar_sync.admin.text import clean
 
@@ -115,7 +116,11 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
         if original is not None and self.has_view_permission(request, original):
             title = self.get_title(original)
             harmless = {"title": _("Change history: %s") % title, "object": Harmless(title, original.pk)}
-        return super().history_view(request, object_id, {**harmless, **(extra_context or {})})
+        answer = super().history_view(request, object_id, {**harmless, **(extra_context or {})})
+        context = getattr(answer, "context_data", None) or {}  # none where there is no such object
+        for entry in context.get("action_list", ()):
+            entry.change_message = str(NOTES.get(entry.change_message, entry.change_message))
+        return answer
 
 
 class Harmless(str):

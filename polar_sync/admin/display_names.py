@@ -65,6 +65,14 @@ RUN_REASONS: dict[str, str | Promise] = {
     "abandoned": _("Abandoned"),
     "error": _("Error"),
 }
+# What the history keeps of who asked for what: in English, whoever did, and shown in the reader's language.
+NOTES: dict[str, str | Promise] = {
+    "Refresh from Polar": _("Refresh from Polar"),
+    "Sync now": _("Sync now"),
+    "Resume": _("Resume"),
+    "Cancel": _("Cancel"),
+    "Retry failed customers": _("Retry failed customers"),
+}
 _NAMES = {
     "deleted": _("Deleted"),
     **SUBSCRIPTION_STATUSES,

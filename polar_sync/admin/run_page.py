@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from polar_sync.admin.display_names import get_display_name
 from polar_sync.admin.labels import format_number, format_share, show_code, show_time
@@ -49,7 +50,7 @@ def build_parts(
 def describe_run(run: SyncRun) -> dict[str, Any]:
     """Status, progress and counts."""
     names = {
-        "created": _("created"),
+        "created": pgettext("customers that a run", "created"),
         "updated": _("updated"),
         "unchanged": _("unchanged"),
         "stale": _("stale"),

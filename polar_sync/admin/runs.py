@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.display_names import RUN_STATUSES, list_choices
@@ -139,7 +139,7 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
     def changes(self, run: SyncRun) -> SafeString:
         """Created, updated and deleted; a dash where nothing changed."""
         parts = [
-            ("+", run.created, _("created")),
+            ("+", run.created, pgettext("customers that a run", "created")),
             ("~", run.updated, _("updated")),
             ("−", run.deleted, _("deleted")),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from polar_sync.admin.labels import format_number, show_label, show_time
 from polar_sync.admin.text import NOTHING, PAGE_LENGTH, show
@@ -31,7 +31,7 @@ def _show_result(verification: Verification) -> SafeString:
     if verification.differing > verification.repaired:
         return show_label(_("Differs"), tone="bad")
     if verification.failed:
-        return show_label(_("Incomplete"), tone="warn")
+        return show_label(pgettext("result of a verification", "Incomplete"), tone="warn")
     return show_label(_("Equal"), tone="good")
 
 

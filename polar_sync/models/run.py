@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from polar_sync.models.primary import PrimaryManager
 
@@ -53,7 +54,7 @@ class SyncRun(models.Model):
     pass_began_at = models.DateTimeField(_("pass began at"), null=True)
     first_total = models.PositiveBigIntegerField(_("total when the run began"), null=True)
     pass_total = models.PositiveBigIntegerField(_("total when the pass began"), null=True)
-    created = models.PositiveBigIntegerField(_("created"), default=0)
+    created = models.PositiveBigIntegerField(pgettext_lazy("customers that a run", "created"), default=0)
     updated = models.PositiveBigIntegerField(_("updated"), default=0)
     unchanged = models.PositiveBigIntegerField(_("unchanged"), default=0)
     stale = models.PositiveBigIntegerField(_("stale"), default=0)

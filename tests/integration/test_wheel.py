@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from polar_sync.testing import FakePolar, FakePolarServer
+from tests.catalogues import LANGUAGES
 from tests.services import PROJECT, build_environment, miss
 
 CUSTOMERS = 30
@@ -47,6 +49,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install("wheel", "--no-deps", "--wheel-dir", str(folder), str(PROJECT))
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.mark.any_database
+def test_wheel_holds_the_translations(wheel: Path) -> None:
+    with ZipFile(wheel) as file:
+        names = file.namelist()
+    assert {f"polar_sync/locale/{language}/LC_MESSAGES/django.mo" for language in LANGUAGES} <= set(names)
 
 
 @pytest.mark.any_database
