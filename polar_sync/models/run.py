@@ -23,7 +23,7 @@ class SyncRun(models.Model):
         RUNNING = "running", _("running")
         SUCCEEDED = "succeeded", _("succeeded")
         PARTIAL = "partial", _("partial")
-        FAILED = "failed", _("failed")
+        FAILED = "failed", pgettext_lazy("status of a run", "failed")
 
     class Source(models.TextChoices):
         BATCHED = "batched", _("lists of many customers")

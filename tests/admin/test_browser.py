@@ -11,6 +11,7 @@ import pytest
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.admin.served import PASSWORD, Site, serve_site
+from tests.catalogues import LANGUAGES
 from tests.factories import build_meter, build_subscription
 from tests.services import miss
 
@@ -181,7 +182,8 @@ def test_long_names_and_bars_end_inside_a_phone(site: Site, page: Page, wide: st
     assert status.bounding_box()["y"] > page.locator("#subscriptions-group .field-product_name").bounding_box()["y"]  # type: ignore[index]
 
 
-def test_list_of_customers_fits_beside_the_sidebars(site: Site, page: Page, wide: str) -> None:
+@pytest.mark.parametrize("language", ["en-US", *LANGUAGES])
+def test_list_of_customers_fits_beside_the_sidebars(site: Site, page: Page, wide: str, language: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     log_in(page, site)
     for is_open in ("true", "false"):
@@ -261,6 +263,11 @@ def test_signs_bars_and_plots_are_readable_from_right_to_left(site: Site, page: 
     assert measure_width(page) <= 1280
     time = page.locator("td time").first
     assert time.evaluate("one => getComputedStyle(one).direction") == "ltr", "English words are read as such"
+    for path in ("customer/", f"customer/{wide}/change/", "syncrun/1/change/"):
+        page.goto(f"{site.url}/admin/polar_sync/{path}")
+        assert page.evaluate("document.documentElement.dir") == "rtl"
+        assert measure_width(page) <= 1280, path
+        assert list_outside(page, ".polar-bar, .polar-label, .polar-button, .polar-number, td time") == [], path
 
 
 def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page) -> None:
