@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 import pytest
 from django.core.management import call_command
@@ -17,6 +16,7 @@ from pytest_django import Settings
 
 from polar_sync.models import Customer, Meter, SyncRun
 from polar_sync.testing import FakePolar, FakePolarServer
+from tests.factories import make_uuid
 from tests.services import RECORDINGS, miss
 from tests.sync.socketless import count_asked, normalize
 
@@ -73,11 +73,11 @@ def drop_price_ids(states: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
 def give_archived_meters(polar: FakePolar) -> int:
     """Every third customer gets a meter of its own on a meter that is archived; returns how many did."""
     definition, chosen = polar.meters[0], polar.customers[::3]
-    archived = {**definition, "id": str(uuid5(NAMESPACE_OID, "archived")), "name": "Calls of the old API"}
+    archived = {**definition, "id": str(make_uuid("archived")), "name": "Calls of the old API"}
     polar.add_meter({**archived, "archived_at": "2026-06-01T00:00:00Z"})
     for customer_id in chosen:
         made = {
-            "id": str(uuid5(NAMESPACE_OID, customer_id)),
+            "id": str(make_uuid(customer_id)),
             "created_at": "2026-05-01T00:00:00Z",
             "modified_at": None,
             "meter_id": archived["id"],
