@@ -1,7 +1,7 @@
 # make demo    mirror an organization (POLAR_ACCESS_TOKEN), or a made-up one, and look at it in the admin
 # make test    everything that has to hold before a change goes in, the tests in random order (SEED=… repeats one)
 #              (POLAR_SYNC_SCHEDULES=1000 plays so many schedules of a server that changes during runs)
-# make test-sqlite, make test-postgresql   the parts of it that run code
+# make test-sqlite, make test-postgresql   the parts of it that run code (MARKS=… chooses tests of the first by marks)
 # make messages   bring the catalogues of translations up to date with the source, and compile them
 # make bench   what mirroring costs, beside the loop that every team writes first
 # make lint    the part of it that runs no code
@@ -28,7 +28,7 @@ test: lint test-sqlite test-postgresql
 
 test-sqlite: $(INSTALLED)
 	$(CLEAN_ENV) $(BIN)/python manage.py makemigrations --check
-	$(CLEAN_ENV) $(PYTEST)
+	$(CLEAN_ENV) $(PYTEST) $(if $(MARKS),-m '$(MARKS)')
 
 test-postgresql: $(INSTALLED)
 	@if $(BIN)/python -m tests.postgresql "$(POSTGRES_URL)"; then \

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.any_database
 
 PAGE_SIZE = 10
 BLOCKS = 8
-SCHEDULES = int(os.environ.get("POLAR_SYNC_SCHEDULES", "32"))
+SCHEDULES = int(os.environ.get("POLAR_SYNC_SCHEDULES", "16"))
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
