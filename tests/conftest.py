@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -76,8 +77,16 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
     monkeypatch.setattr("polar_sync.client.retries.FIRST_DELAY", 0.0)
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 0.0)
-    monkeypatch.setattr("polar_sync.sync.dry_run._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("polar_sync.sync.steps.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("polar_sync.sync.dry_run.RETRY_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """Figures, counts and throttles of another test are not this one's."""
+    cache.clear()
+    yield
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from polar_sync.exceptions import PolarSyncError
 
-TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
-FALSE_TEXTS = frozenset({"0", "false", "f", "no", "n", "off"})
 # A repeated id is one or several to Polar, which tells of both why the text is neither, under these names.
 ONE_ID = "uuid"
 SEVERAL_IDS = "json-or-python[json=list[uuid],python=chain[is-instance[Sequence],function-wrap[sequence_validator()]]]"
 
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 _VERSION = 4
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _GROUPS = (8, 4, 4, 4, 12)
@@ -87,3 +87,11 @@ def read_integer(text: str) -> int:
         message = "Unable to parse input string as an integer, exceeded maximum size"
         raise TextError(message, kind="int_parsing_size")
     return int(f"{sign}{digits}")
+
+
+def read_bool(text: str) -> bool:
+    """A truth, in any of the words that pydantic takes. Raises `TextError`."""
+    word = text.lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise TextError("Input should be a valid boolean, unable to interpret input", kind="bool_parsing")

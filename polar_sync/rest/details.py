@@ -81,11 +81,7 @@ def read_number(text: str, location: Location) -> float:
 
 def read_bool(text: str, location: Location) -> bool:
     """A truth, in any of the words that pydantic takes."""
-    word = text.lower()
-    if word in texts.TRUE_TEXTS or word in texts.FALSE_TEXTS:
-        return word in texts.TRUE_TEXTS
-    message = "Input should be a valid boolean, unable to interpret input"
-    raise ParameterError(make_detail("bool_parsing", location, message, text))
+    return _read(texts.read_bool, text, location)
 
 
 def read_instant(text: str, location: Location) -> datetime:

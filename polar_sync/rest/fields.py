@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from polar_sync.rest.details import Location, ParameterError, read_all, read_uuids
+from polar_sync.rest.details import Location, ParameterError, read_all, read_uuid, read_uuids
 
 METADATA = re.compile(r"metadata\[([^\]]+)\]", re.DOTALL)
 
@@ -65,7 +65,7 @@ class IdsField(QueryField):
     """Polar's ids, repeated; any of them will do."""
 
     def __init__(self, *, name: str) -> None:
-        super().__init__(name=name, read=read_text)
+        super().__init__(name=name, read=read_uuid)
 
     def read_texts(self, texts: list[str]) -> list[Any]:
         """Every id."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import QueryDict
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
@@ -100,11 +102,16 @@ def _wants_page(request: Request) -> bool:
     return django_request.get_preferred_type([_JSON, _HTML]) == _HTML
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What a request's body holds: a JSON value, or the text of what is no JSON."""
+class Body(QueryDict):
+    """What a request's body holds: a JSON value, or the text of what is no JSON.
 
-    value: Any
+    To Django, whose check of a session's CSRF token looks for a form where the body says that it is one, a form
+    without fields.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("")
+        self.value = value
 
 
 class PolarJSONParser(BaseParser):
@@ -115,8 +122,11 @@ class PolarJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The `Body`."""
-        content: bytes = stream.read()
+        """The `Body`, of at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes."""
+        try:
+            content: bytes = (parser_context or {})["request"].body
+        except RequestDataTooBig:
+            raise ApiError(413, {"detail": "The body is larger than this site takes"}) from None
         if not is_json(media_type):
             return Body(content.decode("utf-8", "replace"))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from polar_sync.payloads.texts import TRUE_TEXTS
+from polar_sync.payloads.texts import read_bool
 from polar_sync.testing.paging import check_choice
 from polar_sync.testing.rows import Row
 from polar_sync.testing.validation import Location, check_bool_text, check_uuids, read_uuid
@@ -85,7 +85,7 @@ def filter_words(name: str) -> Filter:
 
 
 def _read_bool(text: str) -> bool:
-    return text.lower() in TRUE_TEXTS
+    return read_bool(text)
 
 
 def _read_known_uuid(text: str) -> str:

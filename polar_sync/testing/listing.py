@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from polar_sync.payloads.texts import TRUE_TEXTS
+from polar_sync.payloads.texts import read_bool
 from polar_sync.testing.paging import (
     Paging,
     Values,
@@ -62,7 +62,7 @@ def read_list_query(pairs: Iterable[tuple[str, str]]) -> ListQuery:
     if "sorting" in values:
         asked.sorting = tuple(values["sorting"])
     if "active" in values:
-        asked.is_active = values["active"][-1].lower() in TRUE_TEXTS
+        asked.is_active = read_bool(values["active"][-1])
     asked.organization_ids = [read_uuid(one) or one for one in values.get("organization_id", ())]
     asked.email = values["email"][-1] if "email" in values else None
     asked.query = values["query"][-1] if "query" in values else None

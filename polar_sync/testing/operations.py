@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from polar_sync.payloads.texts import TRUE_TEXTS
+from polar_sync.payloads.texts import read_bool
 from polar_sync.testing.auth import Token
 from polar_sync.testing.bodies import (
     UPDATE_EXTERNAL_FIELDS,
@@ -150,7 +150,7 @@ class Operations:
         if wrong:
             raise refuse_request(wrong)
         record = self._get_record(call.parameters)
-        anonymize = bool(given) and given[0].lower() in TRUE_TEXTS
+        anonymize = bool(given) and read_bool(given[0])
         self._organization.delete_customer(record.key, anonymize=anonymize)
         return Answer(204, b"", [("Content-Type", "application/json")])
 

@@ -75,10 +75,7 @@ def check_positive(text: str, *, location: Location) -> list[Detail]:
 
 def check_bool_text(text: str, *, location: Location) -> list[Detail]:
     """A boolean, as text from a query."""
-    if text.lower() in texts.TRUE_TEXTS | texts.FALSE_TEXTS:
-        return []
-    message = "Input should be a valid boolean, unable to interpret input"
-    return [make_detail("bool_parsing", location, message, text)]
+    return _check(texts.read_bool, text, location=location)
 
 
 def check_text(value: Any, *, location: Location, max_length: int | None = None, min_length: int = 0) -> list[Detail]:

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core.cache import cache
 from django.db import transaction
 from django.test import Client
 from knox.models import AuthToken
@@ -20,13 +19,6 @@ from tests.factories import create_organization, read_at
 
 Exchange = dict[str, Any]
 RECORDED_ORGANIZATION = "c358c206-cc44-40eb-8079-81a5c4f825ad"
-
-
-@pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

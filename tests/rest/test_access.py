@@ -131,6 +131,16 @@ def test_session_without_csrf_token_changes_nothing(full: Organization, admin_us
     assert SyncRun.objects.get().is_running
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_form_of_a_session_without_csrf_token_is_refused(full: Organization, admin_user: Any, kind: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    client.cookies["csrftoken"] = "a" * 32
+    answer = client.generic("POST", "/polar/v1/sync/runs/1/cancel", b"x=1", content_type=kind)
+    assert answer.status_code == 403
+    assert SyncRun.objects.get().is_running
+
+
 @pytest.fixture
 def two_organizations(full: Organization, settings: Settings) -> Organization:
     other = create_organization("shop", polar_id=make_uuid("shop"))

@@ -142,6 +142,14 @@ def test_only_json_is_read_as_json(writable: FakePolarServer, writer: Client, ki
     assert named.status_code == 201
 
 
+def test_body_beyond_what_the_site_takes_is_refused_before_it_is_read(
+    writable: FakePolarServer, writer: Client, settings: Settings
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    answer = writer.generic("POST", URL, data=b'{"email": "a@x.test"}', content_type="application/json")
+    assert (answer.status_code, answer.json()) == (413, {"detail": "The body is larger than this site takes"})
+
+
 def test_everything_wrong_with_path_query_and_body_is_told_at_once(writable: FakePolarServer, writer: Client) -> None:
     changed = writer.generic("PATCH", f"{URL}x")
     assert [detail["loc"] for detail in changed.json()["detail"]] == [["path", "id"], ["body"]]
