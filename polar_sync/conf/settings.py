@@ -27,6 +27,7 @@ from polar_sync.conf.organizations import (
 )
 from polar_sync.conf.rest import read_flag, read_name, read_names, read_rates
 from polar_sync.conf.values import read_choice, read_duration, read_float, read_int, read_share, read_storage
+from polar_sync.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
@@ -147,6 +148,14 @@ class PolarSyncSettings:
             return organizations[name]
         hint = name_nearest(name, known=organizations) if organizations else "; it is empty."
         raise SettingError(f"{PATH} has no organization {show_key(name)}{hint}", mistake=Mistake.UNKNOWN_ORGANIZATION)
+
+    def choose_organizations(self, name: str | None) -> list[OrganizationSettings]:
+        """The one of that name, or (None) all. Raises `ConfigurationError` where there is none."""
+        if name is not None:
+            return [self.get_organization(name)]
+        if not self.organizations:
+            raise ConfigurationError(f'{PATH}["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
+        return list(self.organizations.values())
 
     def find_errors(self) -> Iterator[SettingError]:
         """Every mistake in `POLAR_SYNC`, where an access raises only the first that concerns it."""

@@ -90,7 +90,7 @@ def describe_run(run: SyncRun, *, seconds: float) -> dict[str, Any]:
         "reason": run.reason,
         "detail": run.detail,
         "listed": run.listed,
-        **{outcome: getattr(run, outcome) for outcome in OUTCOMES},
+        **run.outcomes,
         "requests": run.requests,
         "throttled_seconds": round(run.throttled_seconds, 3),
         "seconds": round(seconds, 3),
@@ -124,7 +124,7 @@ def describe_interruption(organization: str, *, run: SyncRun | None = None, reas
     line = describe_no_run(organization, status="failed", reason=reason, detail=detail)
     if run is None:
         return line
-    counts = {"listed": run.listed, **{outcome: getattr(run, outcome) for outcome in OUTCOMES}}
+    counts = {"listed": run.listed, **run.outcomes}
     return {**line, "run": run.pk, **counts, "requests": run.requests, "throttled_seconds": run.throttled_seconds}
 
 
@@ -157,7 +157,7 @@ def list_changed(run: DryRun) -> dict[str, list[str]]:
 
 def summarize_dry_run(line: dict[str, Any]) -> str:
     """The same for a person."""
-    counts = ", ".join(f"{line[outcome]} {outcome}" for outcome in OUTCOMES if line[outcome])
+    counts = _list_counts({outcome: line[outcome] for outcome in OUTCOMES})
     text = f"{line['organization']}: a run would have {line['status']}"
     if line["status"] == SyncRun.Status.PARTIAL:
         text = f"{line['organization']}: a run would have been partial"
@@ -169,9 +169,13 @@ def summarize_dry_run(line: dict[str, Any]) -> str:
 
 def summarize_run(run: SyncRun, *, seconds: float) -> str:
     """The same for a person."""
-    counts = ", ".join(f"{getattr(run, outcome)} {outcome}" for outcome in OUTCOMES if getattr(run, outcome))
+    counts = _list_counts(run.outcomes)
     text = f"{run.organization.name}: run {run.pk} {run.status}"
     if run.reason:
         text += f" ({run.reason}: {run.detail})"
     text += f"; {run.listed} customers" + (f": {counts}" if counts else "")
     return f"{text}; {run.requests} requests, {seconds:.1f} s, {run.throttled_seconds:.1f} s of them throttled."
+
+
+def _list_counts(outcomes: dict[str, int]) -> str:
+    return ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items() if number)

@@ -85,7 +85,12 @@ class SyncRun(models.Model):
     @property
     def listed(self) -> int:
         """Customers that the run accounted for: on Polar's list, or asked for because they no longer were."""
-        return sum(getattr(self, outcome) for outcome in OUTCOMES)
+        return sum(self.outcomes.values())
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The same, by what became of them."""
+        return {outcome: getattr(self, outcome) for outcome in OUTCOMES}
 
     @property
     def is_running(self) -> bool:

@@ -4,7 +4,7 @@ Shapes follow https://polar.sh/docs/api-reference/customers/state.
 """
 
 from polar_sync.payloads.canonical import dump_canonical, is_equal, load_canonical
-from polar_sync.payloads.interval import Interval
+from polar_sync.payloads.interval import STATE_AGE, Interval
 from polar_sync.payloads.objects import (
     CustomerPayload,
     StatePayload,
@@ -19,6 +19,7 @@ __all__ = [
     "CUSTOMER",
     "GRANT",
     "METER",
+    "STATE_AGE",
     "SUBSCRIPTION",
     "SUBSCRIPTION_METER",
     "CustomerPayload",

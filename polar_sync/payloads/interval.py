@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
+STATE_AGE = timedelta(minutes=61)
+"""How far a state of Polar's may reach back from its answer: an hour, and a minute for the job that renews it."""
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
 

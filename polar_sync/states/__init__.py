@@ -2,7 +2,7 @@
 
 from polar_sync.states.batched import BatchedSource
 from polar_sync.states.catalogue import Catalogue
-from polar_sync.states.comparison import ABSENT, MAX_STATE_AGE, Difference, Verdict, compare
+from polar_sync.states.comparison import ABSENT, MARGIN, Difference, Verdict, compare
 from polar_sync.states.confirming import ConfirmingSource
 from polar_sync.states.inquiry import Densities, Mirrored
 from polar_sync.states.judging import find_ended
@@ -15,7 +15,7 @@ from polar_sync.states.source import Listed, StateAnswer, StateSource, is_hopele
 
 __all__ = [
     "ABSENT",
-    "MAX_STATE_AGE",
+    "MARGIN",
     "BatchedSource",
     "Catalogue",
     "ConfirmingSource",

@@ -35,8 +35,8 @@ class Catalogue:
         return self
 
     def add(self, kind: str, items: Iterable[Mapping[str, Any]]) -> None:
-        """Take in what these items of the list `kind` show."""
-        if kind == "subscriptions":
+        """Take in what these items of the list `kind` show; `late` are subscriptions too."""
+        if kind in {"subscriptions", "late"}:
             self._add(_iterate_products(items))
         elif kind == "grants":
             self._add((_BENEFIT, item.get("benefit")) for item in items)

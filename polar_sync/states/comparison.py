@@ -17,6 +17,7 @@ from polar_sync.payloads import (
     CUSTOMER,
     GRANT,
     METER,
+    STATE_AGE,
     SUBSCRIPTION,
     SUBSCRIPTION_METER,
     Interval,
@@ -28,9 +29,8 @@ from polar_sync.payloads import (
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.states import fields as known
 
-MAX_STATE_AGE = timedelta(minutes=61)
-"""How far a state may reach back from its answer, with a minute for the job that renews it."""
-_REPLICA_LAG = timedelta(minutes=1)
+MARGIN = timedelta(minutes=1)
+"""How long before it was read a list may have been true, in doubt."""
 _SHAPES: Mapping[str, Shape] = {
     known.CUSTOMER: CUSTOMER,
     known.SUBSCRIPTION: SUBSCRIPTION,
@@ -147,7 +147,7 @@ def compare(
     it was, only Polar can tell.
     """
     ours, theirs = index_objects(told), index_objects(shown)
-    settled = shown_in.start - MAX_STATE_AGE
+    settled = shown_in.start - STATE_AGE
     found: list[Difference] = []
     for key in sorted(ours.keys() | theirs.keys()):
         if key not in theirs:
@@ -155,7 +155,7 @@ def compare(
             found.append(Difference(key, None, version, ABSENT, _judge(version, settled)))
         elif key not in ours:
             version = get_version(theirs[key])
-            found.append(Difference(key, None, ABSENT, version, _judge(version, told_in.start - _REPLICA_LAG)))
+            found.append(Difference(key, None, ABSENT, version, _judge(version, told_in.start - MARGIN)))
         elif not is_same_version(ours[key], theirs[key]):
             found.append(_compare_versions(key, ours[key], theirs[key], settled))
         else:

@@ -88,10 +88,6 @@ class Inquiry:
         """Whether nothing that is asked from here on could succeed."""
         return self.obstacle is not None
 
-    def get_doubtful(self) -> set[UUID]:
-        """Customers of whom the lists cannot tell."""
-        return {key for key, parts in self.parts.items() if parts.is_doubtful}
-
     def get_complete(self) -> set[UUID]:
         """Customers of whom all lists have told."""
         return {key for key, parts in self._find_listed().items() if not parts.missing or _MISSING in parts.intervals}

@@ -11,10 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from polar_sync.exceptions import PayloadError, PolarSyncError
-from polar_sync.payloads import read_state
+from polar_sync.payloads import STATE_AGE, read_state
 from polar_sync.states import fields as known
 from polar_sync.states.assembly import Parts
-from polar_sync.states.comparison import MAX_STATE_AGE
 from polar_sync.states.judging import Judge, Sample
 from polar_sync.states.knowledge import MAX_SAMPLES, Knowledge
 from polar_sync.states.reader import ListReader
@@ -95,7 +94,7 @@ class Sampling:
 
     def _find_settled(self, key: UUID) -> set[str]:
         parts = self._parts[key]
-        return find_settled_traits(self._items[key], parts, before=parts.interval.start - MAX_STATE_AGE)
+        return find_settled_traits(self._items[key], parts, before=parts.interval.start - STATE_AGE)
 
     def _take(self, answer: StateAnswer) -> list[Sample]:
         """The sample, if it can be one; another takes its place where it cannot, for whatever reason."""

@@ -32,7 +32,7 @@ Listed = Mapping[UUID, Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class StateAnswer:
-    """What was found out about one customer: `state` or `error` is set.
+    """What was found out about one customer: `state` or `error`, or neither where the lists cannot tell.
 
     `unsure` is None for Polar's own answer. For a state put together from lists it names the fields, by kind of
     object, of which a stored value is better, and `gone` are stored meters of which Polar, asked for them by name, no

@@ -176,7 +176,9 @@ def _write(
     before, writes, unresolved = locked.before, locked.writes, locked.unresolved
     for key, one in locked.observed.items():
         extra = one.get_extra(writes[key].row.state_extra)
-        writes[key].take_state(extra, reading=one.after, now=now)
+        # Of one of whom times leave open what holds, nothing counts as answered yet.
+        answered_at = writes[key].after.answered_at if key in unresolved else now
+        writes[key].take_state(extra, reading=one.after, answered_at=answered_at)
     touched = {change.customer_id for change in locked.plan.changes}
     # Of one that is only known not to exist there is nothing to report.
     known = {key: write for key, write in writes.items() if write.after.is_known}

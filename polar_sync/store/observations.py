@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from polar_sync.payloads import CustomerPayload, Interval, StatePayload, read_customer, read_state
+from polar_sync.payloads import STATE_AGE, CustomerPayload, Interval, StatePayload, read_customer, read_state
 from polar_sync.payloads.objects import ChildPayload, iterate_objects
 from polar_sync.store.ordering import Reading, Source, bound_start, supersedes, trust_version
 from polar_sync.store.sightings import Sighting
@@ -21,8 +21,6 @@ from polar_sync.store.sightings import Sighting
 Unsure = Mapping[str, frozenset[str]]
 """Fields, by kind of object, of which a stored value is better than the one that was observed."""
 
-STATE_AGE = timedelta(hours=1, minutes=1)
-"""Polar answers with states that it put together up to an hour ago."""
 REPLICA_LAG = timedelta(seconds=5)
 """Polar reads customers, subscriptions and states from a replica, which may be some seconds behind."""
 

@@ -47,11 +47,11 @@ class CustomerWrite:
     is_refused: bool = False
     is_absence_doubtful: bool = False
 
-    def take_state(self, extra: str | None, *, reading: Reading | None, now: datetime) -> None:
+    def take_state(self, extra: str | None, *, reading: Reading | None, answered_at: datetime | None) -> None:
         """Take the state's own further fields, None where they are to stay, and the reading of all that it holds."""
         if extra is not None:
             self.is_changed |= _set_text(self.row, "state_extra", extra)
-        self.after = self.after.with_state(reading)._replace(answered_at=now)
+        self.after = self.after.with_state(reading)._replace(answered_at=answered_at)
 
 
 def read_customers(ids: Iterable[UUID], *, using: str) -> dict[UUID, CustomerRow]:

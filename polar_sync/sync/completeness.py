@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain, islice
+from operator import itemgetter
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -100,15 +101,25 @@ def is_unbroken(windows: Iterable[Sequence[datetime | None]]) -> bool:
 
 
 def _is_proven(pages: list[SyncPage], *, first: int, seen: int, newer: int) -> bool:
-    """Every total must lie between the first and the last: answers of one second cannot be told apart by time.
+    answers = [(page.listed_at, page.total_count or 0) for page in sorted(pages, key=_get_pk) if page.listed_at]
+    is_single = len(pages) == 1 and pages[0].number == 1
+    return is_proven(answers, is_single=is_single, first=first, seen=seen, newer=newer)
 
+
+def _get_pk(page: SyncPage) -> int:
+    return page.pk
+
+
+def is_proven(answers: Sequence[tuple[datetime, int]], *, is_single: bool, first: int, seen: int, newer: int) -> bool:
+    """Whether totals prove that everybody was seen; `answers` are when each was given, and the total it told.
+
+    Every total must lie between the first and the last: answers of one second cannot be told apart by time.
     Where nothing was listed, nothing is proven; a single answer that lists all it counts needs no proof.
     """
-    answers = sorted((page.listed_at, page.pk, page.total_count or 0) for page in pages if page.listed_at)
-    totals = [total for _, _, total in answers]
+    totals = [total for _, total in sorted(answers, key=itemgetter(0))]
     if not totals:
         return False
-    if len(pages) == 1 and pages[0].number == 1:
+    if is_single:
         return seen == totals[0]
     return seen == totals[-1] == first + newer and all(first <= total <= totals[-1] for total in totals)
 

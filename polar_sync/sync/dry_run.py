@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from types import TracebackType
@@ -26,46 +26,46 @@ from polar_sync.models.run import OUTCOMES
 from polar_sync.states import wait_for
 from polar_sync.store import ApplyResult, Sighting, apply, read_sightings
 from polar_sync.sync.binding import bind_organization, check_organization
-from polar_sync.sync.completeness import CONFIRM_SIZE, MAX_PASSES, get_beginning, is_unbroken
+from polar_sync.sync.completeness import CONFIRM_SIZE, MAX_PASSES, get_beginning, is_proven, is_unbroken
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.fetching import fetch_missing
-from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, find_obstacle, give_up, note_unresolved, resolve_missing
+from polar_sync.sync.gathering import (
+    MAX_CLAIMS,
+    Gathered,
+    describe_failure,
+    find_obstacle,
+    give_up,
+    note_unresolved,
+    resolve_missing,
+)
 from polar_sync.sync.ledger import DENIED, FAILED, Ledger
 from polar_sync.sync.pages import list_pages
 from polar_sync.sync.phases import MOVING, find_objection, find_reservation
 from polar_sync.sync.resolution import MAX_ROUNDS
 from polar_sync.sync.sources import get_knowledge, is_batched
-from polar_sync.sync.steps import get_reason
+from polar_sync.sync.steps import RETRY_SECONDS, get_reason
 from polar_sync.sync.windows import count_pages, find_last_number, get_window
 
 T = TypeVar("T")
-
-_RETRY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class _Totals:
     """What the answers said of the length of the list, and how many of the listed are newer than the first of them."""
 
-    first: int | None = None
-    last: int = 0
+    first: int = 0
     began_at: datetime | None = None
     newer: int = 0
-    is_rising: bool = True
-    answers: int = 0
+    answers: list[tuple[datetime, int]] = field(default_factory=list)
 
     def add(self, answer: ListPage) -> None:
-        self.answers += 1
-        if self.first is None:
+        if not self.answers:
             self.first, self.began_at = answer.total_count, get_beginning(answer)
-        self.is_rising &= answer.total_count >= self.last
-        self.last = answer.total_count
+        self.answers.append((answer.as_of, answer.total_count))
 
     def prove(self, seen: int) -> bool:
-        """As a run's first pass is proven to have seen everybody."""
-        if self.first is None or seen != self.last:
-            return False
-        return self.answers == 1 or (self.is_rising and self.last == self.first + self.newer)
+        is_single = len(self.answers) == 1
+        return is_proven(self.answers, is_single=is_single, first=self.first, seen=seen, newer=self.newer)
 
 
 class DryRun:
@@ -110,7 +110,7 @@ class DryRun:
             if objection is None:
                 self._confirm()
         except PolarSyncError as error:
-            self._end(SyncRun.Status.FAILED, get_reason(error), str(error))
+            self._end(SyncRun.Status.FAILED, get_reason(error), describe_failure(error))
             return
         counts = self.ledger.count()
         objection = objection or find_reservation({outcome: counts[outcome] for outcome in OUTCOMES})
@@ -137,7 +137,7 @@ class DryRun:
         for _ in range(2, MAX_PASSES + 1):
             last = find_last_number(self._end_of_list)
             windows = [self._do([SyncPage(run=self._run, pass_number=2, number=each)]) for each in range(last, 0, -1)]
-            is_whole = get_window(last, pass_number=2).end >= (self._totals.first or 0)
+            is_whole = get_window(last, pass_number=2).end >= self._totals.first
             if is_whole and is_unbroken(windows):
                 return True
         return False
@@ -150,7 +150,8 @@ class DryRun:
                 self._totals.add(each.answer)
                 self._last_page = count_pages(each.answer)
                 with self._roll_back() as organization:
-                    self._bind(organization, each.answer)
+                    bind_organization(organization, each.answer.items, expected=self._connection.organization_id)
+                    self._organization.polar_id = organization.polar_id
         ends = [gathered[0].get_created_at(UUID(key)) for key in gathered[0].ends]
         known = self.ledger.find(key for each in gathered for key in each.observations)
         for each in gathered:
@@ -254,8 +255,6 @@ class DryRun:
         if not arrived:
             return ApplyResult({}, (), {})
         with self._roll_back() as organization:
-            if gathered.answer is not None:
-                self._bind(organization, gathered.answer)
             return apply(arrived, organization=organization)
 
     def _fetch(self, gathered: Sequence[Gathered], claims: int) -> None:
@@ -278,22 +277,22 @@ class DryRun:
             except PolarSyncError as error:
                 if error.permanent or claims >= MAX_CLAIMS:
                     raise
-                time.sleep(_RETRY_SECONDS * claims)
+                time.sleep(RETRY_SECONDS * claims)
                 claims += 1
-
-    def _bind(self, organization: Organization, answer: ListPage) -> None:
-        """What the first answer showed of an organization that was never mirrored is not in the database."""
-        expected = self._organization.polar_id or self._connection.organization_id
-        bind_organization(organization, answer.items, expected=str(expected) if expected else None)
-        self._organization.polar_id = organization.polar_id
 
     @contextmanager
     def _roll_back(self) -> Iterator[Organization]:
-        """A transaction of which nothing stays, with the row of the organization as a run would have it."""
+        """A transaction of which nothing stays, with the row of the organization as a run would have it.
+
+        What the first answer showed of an organization that was never mirrored is bound in each anew.
+        """
         using = router.db_for_write(Customer)
         with transaction.atomic(using=using):
             defaults = {"server": self._settings.server}
-            yield Organization.objects.update_or_create(name=self._settings.name, defaults=defaults)[0]
+            row = Organization.objects.update_or_create(name=self._settings.name, defaults=defaults)[0]
+            known = self._organization.polar_id or self._connection.organization_id
+            bind_organization(row, [], expected=str(known) if known else None)
+            yield row
             transaction.set_rollback(True, using=using)
 
 

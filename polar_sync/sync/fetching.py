@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from polar_sync.models import SyncPage, SyncRun
+from polar_sync.states import is_hopeless
 from polar_sync.sync.catalogue import read_catalogue
 from polar_sync.sync.commits import commit_page
 from polar_sync.sync.connections import Connection
@@ -50,7 +51,7 @@ def _resolve_and_commit(run: SyncRun, pending: list[Gathered], connection: Conne
     """Have the lists decide about customers of whom times left open what they have, and commit that."""
     opened = 0
     for _ in range(MAX_ROUNDS):
-        if not any(each.unresolved for each in pending):
+        if not any(each.unresolved for each in pending) or is_hopeless(find_obstacle(pending)):
             return opened
         for _ in resolve_missing(pending, connection, knowledge=get_knowledge(run), on_tick=keeper.tick):
             pass

@@ -130,9 +130,9 @@ def resolve_missing(
 
 
 def give_up(gathered: Sequence[Gathered]) -> None:
-    """Record as failures those whom others changed at each attempt."""
+    """Record as failures those whom others changed at each attempt; a page that met trouble is to be tried again."""
     for each in gathered:
-        for key in each.unresolved.keys() & each.missing:
+        for key in each.unresolved.keys() & each.missing if each.obstacle is None else ():
             each.failures[str(key)] = KEPT_CHANGING
             each.missing.discard(key)
 

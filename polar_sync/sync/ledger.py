@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
+from polar_sync.payloads.values import read_uuid
+
 DENIED = "denied"
 """Listed, but Polar said that its state does not exist; not an outcome yet."""
 FAILED = "failed"
@@ -44,11 +46,7 @@ class Ledger:
 
     def iterate(self, outcome: str) -> Iterator[UUID]:
         """Those of an outcome whose id is one, in the order of ids; what is noted meanwhile does no harm."""
-        for key, _ in self.iterate_reasons(outcome):
-            try:
-                yield UUID(key)
-            except ValueError:  # what Polar sent had no id
-                continue
+        return (key for text, _ in self.iterate_reasons(outcome) if (key := read_uuid(text)) is not None)
 
     def iterate_reasons(self, outcome: str) -> Iterator[tuple[str, str]]:
         """The same as text, with the reasons."""

@@ -8,7 +8,6 @@ from django.db import router, transaction
 
 from polar_sync.conf import settings
 from polar_sync.models import Customer, Organization, SyncPage, SyncRun, on_primary
-from polar_sync.models.run import OUTCOMES
 from polar_sync.sync.completeness import MAX_PASSES, batch_unconfirmed, get_unseen, is_complete
 from polar_sync.sync.runs import finish_run, open_next_pass
 
@@ -69,7 +68,7 @@ def find_objection(organization: Organization, *, missing: int, listed: int, den
 
     `listed` were accounted for, `denied` are listed ones whose states Polar said do not exist.
     """
-    living = on_primary(Customer.objects).filter(organization=organization).count()
+    living = on_primary(Customer.objects).filter(organization_id=organization.polar_id).count()
     advice = "Nobody was marked deleted. If it is true, run again with --allow-mass-deletion."
     if missing == living and not listed and not denied:
         # Another organization's token is answered ResourceNotFound for each of ours, and an empty list tells not whose.
@@ -99,6 +98,5 @@ def find_reservation(outcomes: Mapping[str, int]) -> tuple[str, str] | None:
 
 def _end(run: SyncRun, *, reason: str = "", detail: str = "") -> None:
     if not reason:
-        outcomes = {outcome: getattr(run, outcome) for outcome in OUTCOMES}
-        reason, detail = find_reservation(outcomes) or ("", "")
+        reason, detail = find_reservation(run.outcomes) or ("", "")
     finish_run(run.pk, SyncRun.Status.PARTIAL if reason else SyncRun.Status.SUCCEEDED, reason=reason, detail=detail)

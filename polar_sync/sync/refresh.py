@@ -7,7 +7,7 @@ from uuid import UUID
 
 from polar_sync.client import PolarObject
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import DeniedStateError, NotFoundError
+from polar_sync.exceptions import DeniedStateError, NotFoundError, PayloadError
 from polar_sync.models import Customer, Organization, on_primary
 from polar_sync.payloads import read_id
 from polar_sync.store import (
@@ -45,6 +45,9 @@ def refresh_customer(
         state = connection.client.customers.get_state(str(customer_id))
     except NotFoundError as error:
         return _mark_deleted(row, customer_id, error, connection, stored=stored)
+    shown_id = read_id(state, what="state")
+    if shown_id != customer_id:
+        raise PayloadError(f"Polar answered with the state of another customer, {shown_id}, for {customer_id}")
     return _apply_state(row, state, connection, is_fresh=is_fresh)[customer_id]
 
 
@@ -102,7 +105,7 @@ def _mark_deleted(
     except NotFoundError as confirmation:
         interval = confirmation.interval or error.interval
         absence = observe_absence(customer_id, interval=interval, follows=stored)
-        return apply([absence], organization=row).outcomes[customer_id]
+        return apply([absence], organization=row).outcomes.get(customer_id, Outcome.DELETED)
     raise DeniedStateError(f"Polar has customer {customer_id}, but of its state it says: {error}")
 
 

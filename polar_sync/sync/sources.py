@@ -79,8 +79,8 @@ def get_mirrored(customers: Collection[UUID]) -> Mirrored:
 
 def _get_archived(organization: Organization) -> set[str]:
     """The meters of customers that are archived or were never shown by a list, as archived ones are not."""
-    archived = on_primary(MeterDefinition.objects).filter(organization=organization, is_archived=True)
-    unlisted = on_primary(Meter.objects).filter(customer__organization=organization).order_by()
+    archived = on_primary(MeterDefinition.objects).filter(organization_id=organization.polar_id, is_archived=True)
+    unlisted = on_primary(Meter.objects).filter(customer__organization_id=organization.polar_id).order_by()
     unlisted = unlisted.exclude(meter_id=None).exclude(Exists(MeterDefinition.objects.filter(pk=OuterRef("meter_id"))))
     ids = {*archived.values_list("pk", flat=True), *unlisted.values_list("meter_id", flat=True).distinct()}
     return {str(each) for each in ids}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
-from polar_sync.models import SyncFailure, SyncRun
+from polar_sync.models import CustomerObservation, SyncFailure, SyncRun
+from polar_sync.payloads.values import read_uuid
 from polar_sync.sync.runs import finish_run
 
 CANCELLED = "cancelled"
@@ -21,10 +23,10 @@ def cancel_run(run_id: int, *, by: str) -> bool:
 
 def get_failed_ids(run_id: int) -> list[UUID]:
     """Customers that a run could not mirror and that can be asked for again: those whose id is one."""
-    found = []
-    for text in SyncFailure.objects.filter(run=run_id).order_by("pk").values_list("customer_id", flat=True):
-        try:
-            found.append(UUID(text))
-        except ValueError:  # what Polar sent had no id that could be asked for
-            continue
-    return found
+    texts = SyncFailure.objects.filter(run=run_id).order_by("pk").values_list("customer_id", flat=True)
+    return [key for text in texts if (key := read_uuid(text)) is not None]
+
+
+def count_heard_since(run: SyncRun, ids: Collection[UUID]) -> int:
+    """Of how many of these customers Polar has told since the run began: their failure in it is history."""
+    return CustomerObservation.objects.filter(pk__in=ids, answered_at__gt=run.started_at).count()

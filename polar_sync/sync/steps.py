@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_CRASHES = 10
 """Claims of one page after which its run fails: whoever takes it dies of it."""
-_RETRY_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 
 class Progress(Enum):
@@ -166,7 +166,7 @@ def _stop(run: SyncRun, keeper: LeaseKeeper, error: PolarSyncError, *, claims: i
     if error.permanent or (claims >= MAX_CLAIMS and not is_waiting):
         finish_run(run.pk, SyncRun.Status.FAILED, reason=get_reason(error), detail=describe_failure(error))
         return Step(Progress.ENDED)
-    wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else _RETRY_SECONDS * claims
+    wait = error.retry_in if isinstance(error, BudgetWaitError | RateLimitError) else RETRY_SECONDS * claims
     note_wait(run.pk, wait)
     keeper.release(is_counted=not is_waiting)
     logger.info("What is left of a claim of run %s is tried again in %.0f s: %s", run.pk, wait, error)

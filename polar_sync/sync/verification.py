@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +16,11 @@ from polar_sync.client import PolarObject
 from polar_sync.conf import OrganizationSettings
 from polar_sync.exceptions import ConfigurationError, MissingScopeError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import Benefit, Customer, Organization, Verification, on_primary
-from polar_sync.payloads import Interval, load_canonical, read_state
+from polar_sync.payloads import STATE_AGE, Interval, load_canonical, read_state
 from polar_sync.payloads.values import read_timestamp, read_uuid
 from polar_sync.states import (
     ABSENT,
-    MAX_STATE_AGE,
+    MARGIN,
     Densities,
     Difference,
     Knowledge,
@@ -34,12 +34,12 @@ from polar_sync.states import (
 from polar_sync.sync.binding import check_organization
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.refresh import refresh_customer
+from polar_sync.sync.windows import PAGE_SIZE, count_pages
 
 BATCH_SIZE = 100
 _DELETED_SHARE = 10
 """To so many living customers of a sample one is asked about who is known to be deleted."""
 _MAX_EXAMPLES = 50
-_REPLICA_LAG = timedelta(minutes=1)
 MIRROR, POLAR = "the mirror", "Polar"
 
 
@@ -137,7 +137,7 @@ def verify_customers(
     for start in range(0, len(ids), BATCH_SIZE):
         for finding in verifier.verify(ids[start : start + BATCH_SIZE]):
             if is_repairing and finding.contradictions:
-                yield _repair(organization, finding, connection)
+                yield _repair(organization, finding, connection, verifier)
             else:
                 yield finding
 
@@ -145,13 +145,14 @@ def verify_customers(
 def find_unmirrored(
     organization: OrganizationSettings, connection: Connection, *, is_repairing: bool = False
 ) -> Iterator[Finding]:
-    """Yield the customers on Polar's list, created more than an hour ago, of whom the mirror has nothing."""
+    """Yield the customers on Polar's list of whom the mirror has nothing; of one of the last hour it proves nothing."""
     row = get_organization(organization)
+    verifier = _Verifier(row, connection)
     number = last = 1
     while number <= last:
-        page = connection.list_customers(page=number, limit=BATCH_SIZE)
+        page = connection.list_customers(page=number, limit=PAGE_SIZE)
         check_organization(row, page, connection, is_empty_believed=number > 1)
-        last = min(page.max_page, -(-page.total_count // BATCH_SIZE))
+        last = count_pages(page)
         created = {
             key: read_timestamp(item.get("created_at"))
             for item in page.items
@@ -161,17 +162,19 @@ def find_unmirrored(
         for key in created.keys() - set(known.values_list("pk", flat=True)):
             finding = Finding(key, (_miss(key, created[key], now=page.interval.start),))
             is_wanted = is_repairing and finding.contradictions
-            yield _repair(organization, finding, connection) if is_wanted else finding
+            yield _repair(organization, finding, connection, verifier) if is_wanted else finding
         number += 1
 
 
 def _miss(key: UUID, created_at: datetime | None, *, now: datetime) -> Difference:
-    is_young = created_at is None or created_at > now - MAX_STATE_AGE
+    is_young = created_at is None or created_at > now - STATE_AGE
     verdict = Verdict.NO_EVIDENCE if is_young else Verdict.CONTRADICTION
     return Difference(("customer", (str(key),)), None, ABSENT, created_at, verdict)
 
 
-def _repair(organization: OrganizationSettings, finding: Finding, connection: Connection) -> Finding:
+def _repair(
+    organization: OrganizationSettings, finding: Finding, connection: Connection, verifier: _Verifier
+) -> Finding:
     """Mirror the customer's present state; whether that has helped, the state that differed tells."""
     try:
         refresh_customer(organization, finding.id, connection)
@@ -179,8 +182,7 @@ def _repair(organization: OrganizationSettings, finding: Finding, connection: Co
         if is_hopeless(error):
             raise
         return replace(finding, failure=f"{type(error).__name__}: {error}")
-    row = get_organization(organization)
-    again = list(_Verifier(row, connection).verify([finding.id]))
+    again = list(verifier.verify([finding.id]))
     return replace(finding, is_repaired=not any(each.contradictions or each.failure for each in again))
 
 
@@ -255,14 +257,14 @@ class _Verifier:
             ended = find_ended(reader, customer.pk, state, only_shown, on_tick=_do_nothing)
         except MissingScopeError:  # with nobody to ask, what was confirmed within the hour is as good as the state
             observed = customer.observation.state_observed_at if hasattr(customer, "observation") else None
-            is_recent = observed is not None and observed > state.interval.start - MAX_STATE_AGE
+            is_recent = observed is not None and observed > state.interval.start - STATE_AGE
             ended = only_shown if is_recent else []
         return tuple(replace(each, verdict=Verdict.NO_EVIDENCE) if each in ended else each for each in found)
 
 
 def _get_interval(customer: Customer, shown_in: Interval) -> Interval:
     """When the mirror was confirmed: an older mirror than states may be is out of date, whatever it says."""
-    earliest = shown_in.start - MAX_STATE_AGE + _REPLICA_LAG
+    earliest = shown_in.start - STATE_AGE + MARGIN
     observed = customer.observation.state_observed_at if hasattr(customer, "observation") else None
     return Interval.at(max(observed or earliest, earliest))
 
@@ -272,7 +274,7 @@ def _describe_presence(customer: Customer, state: PolarObject | None) -> Differe
     key = ("customer", (str(customer.pk),))
     if state is None:
         return Difference(key, None, customer.created_at, ABSENT, Verdict.CONTRADICTION)
-    is_young = customer.deleted_at is not None and customer.deleted_at > state.interval.start - MAX_STATE_AGE
+    is_young = customer.deleted_at is not None and customer.deleted_at > state.interval.start - STATE_AGE
     verdict = Verdict.NO_EVIDENCE if is_young else Verdict.CONTRADICTION
     return Difference(key, None, ABSENT, customer.created_at, verdict)
 

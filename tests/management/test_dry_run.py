@@ -178,3 +178,60 @@ def test_it_is_of_whole_runs_only(arguments: tuple[str, ...], polar: FakePolar) 
     assert ended.code == 2
     assert "--dry-run" in ended.errors
     assert not polar.requests
+
+
+def deny(polar: FakePolar, number: int) -> None:
+    polar.faults.add(
+        Fault(kind="missing", operation="customers:get_state", customer=polar.customers[number], times=None)
+    )
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_first_of_all_runs_can_be_dry_though_a_state_is_denied(
+    times: int | None, polar: FakePolar, settings: Settings
+) -> None:
+    """Of an organization that has no row yet, somebody is to be confirmed."""
+    polar.generate_customers(5)
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "per_customer"}
+    denied = polar.customers[2]
+
+    def deny() -> None:
+        polar.faults.clear()
+        polar.faults.add(Fault(kind="missing", operation="customers:get_state", customer=denied, times=times))
+
+    deny()
+    ended = run_command("--dry-run", "--json")
+    deny()
+    real = run_command("--json")
+    ends = [[line[name] for name in ("status", "reason", *OUTCOMES)] for line in (ended.line, real.line)]
+    assert ends[0] == ends[1]
+
+
+def test_first_of_all_runs_can_be_dry_without_the_scope_for_meters(polar: FakePolar, settings: Settings) -> None:
+    scopes = ["customers:read", "subscriptions:read", "benefits:read", "customer_meters:read"]
+    entry = {**settings.POLAR_SYNC["ORGANIZATIONS"]["default"], "ACCESS_TOKEN": polar.create_token(scopes)}
+    settings.POLAR_SYNC = {"ORGANIZATIONS": {"default": entry}, "STATE_SOURCE": "auto"}
+    polar.generate_customers(120)
+    ended = run_command("--dry-run", "--json")
+    assert (ended.line["status"], ended.line["created"]) == ("succeeded", 120)
+    assert not Organization.objects.exists()
+
+
+def test_run_of_a_renamed_organization_can_be_dry_with_somebody_gone(polar: FakePolar, settings: Settings) -> None:
+    polar.generate_customers(20)
+    run_command()
+    entry = settings.POLAR_SYNC["ORGANIZATIONS"]["default"]
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "ORGANIZATIONS": {"renamed": entry}}
+    gone = polar.customers[3]
+    polar.delete_customer(gone)
+    ended = run_command("--dry-run", "--json")
+    assert (ended.line["status"], ended.line["ids"]["deleted"]) == ("succeeded", [gone])
+    assert Organization.objects.get().name == "default"
+
+
+def test_failure_is_told_as_a_run_would_keep_it(polar: FakePolar) -> None:
+    polar.generate_customers(3)
+    polar.faults.add(Fault(kind="unauthorized", times=None))
+    ended, real = run_command("--dry-run", "--json"), run_command("--json")
+    assert ended.line["detail"] == real.line["detail"]
+    assert ended.line["detail"].startswith("AuthenticationError: ")

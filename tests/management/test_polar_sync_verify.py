@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import pytest
@@ -161,6 +162,27 @@ def test_refused_token_stops_it_and_says_so(polar: FakePolar) -> None:
     line = verify_json("--all", expected=1)
     assert "AuthenticationError" in line["reason"]
     assert line["checked"] < CUSTOMERS
+
+
+def test_what_was_found_is_not_hidden_by_a_verification_that_was_stopped(polar: FakePolar) -> None:
+    Customer.objects.filter(pk=polar.customers[0]).update(payload="{}")
+    verify("--all", expected=1)
+    kept = Verification.objects.values().get()
+    assert kept["differing"] == 1
+    polar.faults.add(Fault(operation="customers:list", kind="unauthorized", times=None))
+    verify("--all", expected=1)
+    assert Verification.objects.values().get() == kept
+
+
+def test_list_is_as_long_as_its_customers_fill_whatever_number_of_pages_it_tells(polar: FakePolar) -> None:
+    polar.generate_customers(120, seed=6)
+    polar.clock_offset += timedelta(hours=3)
+    listed = [polar.get_customer(key) for key in polar.customers]
+    body = {"items": listed[:100], "pagination": {"total_count": len(listed), "max_page": 1}}
+    polar.faults.add(Fault(operation="customers:list", kind="malformed", body=body, after=1))
+    verify("--all", expected=1)
+    pages = [parse_qs(request.query)["page"] for request in polar.requests if request.path == "/v1/customers/"]
+    assert pages == [["1"], ["1"], ["2"]]
 
 
 def test_token_of_another_organization_finds_nobody_gone(polar: FakePolar, settings: Settings) -> None:

@@ -64,6 +64,12 @@ def test_objects_without_an_id_are_left_out() -> None:
     assert catalogue.get_news() == {}
 
 
+def test_past_due_subscriptions_show_their_products_too(product: dict[str, Any]) -> None:
+    catalogue = Catalogue()
+    catalogue.add("late", [{"product": product}])
+    assert [key for _, key in catalogue.get_news()] == [product["id"]]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_names_that_were_removed_come_back_with_the_next_run(polar: FakePolar, run: Run) -> None:
     run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -18,6 +19,8 @@ from polar_sync.models import (
     Subscription,
     SubscriptionMeter,
 )
+from polar_sync.payloads import Interval
+from tests.factories import at
 
 MIRROR = (Customer, CustomerObservation, Subscription, SubscriptionMeter, BenefitGrant, Meter)
 
@@ -64,3 +67,8 @@ def capture(work: Callable[[], Any]) -> list[str]:
 
 def get_writes(statements: list[str]) -> list[str]:
     return [one for one in statements if not one.startswith(("SELECT", "((", "(SELECT", "SAVEPOINT", "RELEASE"))]
+
+
+def minutes(number: float) -> Interval:
+    """One moment, so many minutes later: a state of that time can be of up to an hour before."""
+    return Interval.at(at(0) + timedelta(minutes=number))

@@ -34,7 +34,7 @@ from tests.factories import (
     normalize_state,
     read_at,
 )
-from tests.store.support import law, rolled_back
+from tests.store.support import law, minutes, rolled_back
 
 CUSTOMERS = ("a", "b", "c")
 SUBSCRIPTIONS = (0, 1)
@@ -236,3 +236,15 @@ def test_child_of_a_customer_without_an_observation_moves(organization: Organiza
     CustomerObservation.objects.all().delete()
     apply_states(organization, build_moving("b"), interval=read_at(1))
     assert get_owner(Subscription, "subscription s") == make_uuid("b")
+
+
+def test_moved_child_of_the_same_moment_stays_where_it_is(organization: Organization) -> None:
+    on_b, on_a = (build_state(name, grants=[build_grant("g")]) for name in ("b", "a"))
+    apply([observe_state(on_b, interval=minutes(0))], organization=organization)
+    result = apply([observe_state(on_a, interval=minutes(1))], organization=organization)
+    a, b = make_uuid("a"), make_uuid("b")
+    assert result.unresolved.keys() == {a}
+    assert Customer.objects.get(pk=b).benefit_grants.count() == 1
+    decided = apply([observe_state(on_a, interval=read_at(1))], organization=organization)
+    assert decided.outcomes == {a: Outcome.UPDATED}
+    assert Customer.objects.get(pk=a).benefit_grants.count() == 1

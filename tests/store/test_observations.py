@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from polar_sync.payloads import Interval
+from polar_sync.payloads import STATE_AGE, Interval
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.store import observe_absence, observe_assembled, observe_customer, observe_state
-from polar_sync.store.observations import REPLICA_LAG, STATE_AGE, fold
+from polar_sync.store.observations import REPLICA_LAG, fold
 from polar_sync.store.ordering import CLOCK_TOLERANCE, Source
 from tests.factories import at, build_customer, build_full_state, build_grant, build_state, make_uuid, read_at
 

@@ -127,7 +127,7 @@ def test_wait_is_waited_and_shows_that_the_run_is_alive(polar: FakePolar, monkey
         slept.append(seconds)
 
     monkeypatch.setattr("polar_sync.sync.foreground.time.sleep", sleep)
-    monkeypatch.setattr("polar_sync.sync.steps._RETRY_SECONDS", 5.0)
+    monkeypatch.setattr("polar_sync.sync.steps.RETRY_SECONDS", 5.0)
     organization = polar_settings.get_organization("default")
     begun = sync.begin_run(organization)
     with sync.connect(organization) as opened:

@@ -45,6 +45,10 @@ class Site:
         assert ended.status != "succeeded" or not set(self.polar.customers) - mirrored
 
 
+def run(ours: Connection) -> SyncRun:
+    return sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Site:
     return Site(monkeypatch, settings)
@@ -85,7 +89,7 @@ def test_first_page_was_done_by_another_worker(
         site.wait(5)
 
     be_overtaken(monkeypatch, when=lambda _: True, by=list_first_page)
-    site.check(sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours))
+    site.check(run(ours))
 
 
 def test_next_pass_was_opened_by_another_worker(
@@ -105,7 +109,7 @@ def test_next_pass_was_opened_by_another_worker(
 
     site.polar.before("customers:list", delete_one, times=None)
     be_overtaken(monkeypatch, when=is_last_page, by=lambda run_id: sync.take_step(run_id, others, max_workers=4))
-    ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+    ended = run(ours)
     assert ended.pass_number > 1
     site.check(ended)
 
@@ -138,7 +142,7 @@ def test_late_worker_of_a_walk_backwards_opens_no_page_that_is_there(
     ids = site.create_customers(35)
     delete_while_paging(site, ids[3], after=1)
     be_late(monkeypatch, "fetch_and_commit", meanwhile=lambda run: sync.take_step(run.pk, others), in_pass=2)
-    ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+    ended = run(ours)
     assert (ended.status, ended.pass_number) == ("succeeded", 2)
     site.check(ended)
 
@@ -154,7 +158,7 @@ def test_late_worker_does_not_end_the_run_for_what_hindered_it_alone(
         site.polar.faults.add(Fault(kind="unauthorized", operation="customers:list"))
 
     be_late(monkeypatch, "list_pages", meanwhile=overtake, in_pass=1)
-    ended = sync.work_in_foreground(sync.begin_run(polar_settings.get_organization("default")), ours)
+    ended = run(ours)
     assert (ended.status, ended.created) == ("succeeded", 35)
     site.check(ended)
 

@@ -142,3 +142,11 @@ def test_answer_that_is_no_customer_is_an_error(polar: FakePolar, opened: Connec
     polar.faults.add(Fault(kind="malformed", operation="customers:get_state", body=state))
     with pytest.raises(PayloadError):
         refresh(opened, customer_id)
+
+
+def test_state_of_another_customer_is_an_error_and_written_for_nobody(polar: FakePolar, opened: Connection) -> None:
+    asked, other = (polar.create_customer()["id"] for _ in range(2))
+    polar.faults.add(Fault(kind="malformed", operation="customers:get_state", body=polar.get_state(other)))
+    with pytest.raises(PayloadError, match=f"the state of another customer, {other}"):
+        refresh(opened, asked)
+    assert not Customer.objects.exists()

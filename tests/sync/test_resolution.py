@@ -9,10 +9,11 @@ import pytest
 from pytest_django import Settings
 
 from polar_sync import sync
+from polar_sync.admin.run_page import has_failures_left
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import BenefitGrant, Customer, Subscription, SyncRun
 from polar_sync.store import Outcome, apply, observe_customer
-from polar_sync.testing import FakePolar
+from polar_sync.testing import FakePolar, Fault
 from tests.factories import build_grant, build_subscription
 from tests.sync.conftest import Run, get_end
 from tests.sync.socketless import read_mirror, read_polar
@@ -213,3 +214,26 @@ def test_external_id_that_went_to_another_customer_is_never_with_two_that_live(
             outcomes = sync.refresh_external(organization, "usr_0", opened)
         assert sorted(outcomes) == sorted([Outcome.CREATED, Outcome.DELETED if is_deleted else Outcome.UPDATED])
         assert Customer.objects.with_external_id("usr_0").get().pk != former.pk
+
+
+def test_trouble_while_the_lists_decide_is_no_failure_of_a_customer(
+    polar: FakePolar, customers: list[str], run: Run
+) -> None:
+    """The page is tried again, instead of its customers being recorded as changed by others."""
+    run()
+    replace(polar, customers[0], NOTHING)
+    polar.faults.add(Fault(kind="server_error", operation="benefit-grants:list", times=15))
+    assert get_end(run()) == ("succeeded", "")
+    assert count_held() == (0, 0)
+
+
+def test_trouble_that_lasts_while_the_lists_decide_is_told_as_what_it_is(
+    polar: FakePolar, customers: list[str], run: Run
+) -> None:
+    run()
+    replace(polar, customers[0], NOTHING)
+    polar.faults.add(Fault(kind="server_error", operation="benefit-grants:list", times=None))
+    ended = run()
+    assert get_end(ended) == ("partial", "customers_failed")
+    assert ended.failures.get().reason.startswith("ServerError: ")
+    assert has_failures_left(ended), "it is taken for mirrored"

@@ -106,11 +106,7 @@ class Command(BaseCommand):
             raise ConfigurationError("--queue hands over customers by Polar's id: give --customer, not --external-id.")
         if options["dry_run"] and (options["external_id"] or options["customer"] or options["queue"]):
             raise ConfigurationError("--dry-run tells what a run would do: give neither a customer nor --queue.")
-        if options["organization"] is not None:
-            return [settings.get_organization(options["organization"])]
-        organizations = list(settings.organizations.values())
-        if not organizations:
-            raise ConfigurationError('POLAR_SYNC["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
+        organizations = settings.choose_organizations(options["organization"])
         if len(organizations) > 1 and (options["customer"] or options["external_id"]):
             raise ConfigurationError("Say with --organization which of your organizations has this customer.")
         return organizations

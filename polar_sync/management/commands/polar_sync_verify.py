@@ -54,10 +54,17 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            organizations = _get_organizations(options["organization"])
-            are_equal = [self._verify(organization, options) for organization in organizations]
+            organizations = settings.choose_organizations(options["organization"])
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=_MISCONFIGURED) from None
+        are_equal, mistakes = [], []
+        for organization in organizations:
+            try:
+                are_equal.append(self._verify(organization, options))
+            except ConfigurationError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise CommandError("\n".join(mistakes), returncode=_MISCONFIGURED)
         if not all(are_equal):
             sys.exit(1)
 
@@ -76,7 +83,8 @@ class Command(BaseCommand):
             except PolarSyncError as error:
                 reason = f"{type(error).__name__}: {error}"
             requests = connection.client.usage.requests
-        verification = tally.save(row, started_at=started_at)
+        # One that was stopped is not kept: it would hide what the last whole one found.
+        is_equal = not reason and tally.save(row, started_at=started_at).is_equal
         if options["json"]:
             figures = {"requests": requests, "seconds": round(time.monotonic() - started, 3), "reason": reason}
             numbers = {name: value for name, value in tally.dump().items() if name != "examples"}
@@ -86,7 +94,7 @@ class Command(BaseCommand):
             self.stdout.write(_summarize(organization.name, tally, requests))
             if reason:
                 self.stderr.write(f"{organization.name}: stopped, {reason}")
-        return verification.is_equal and not reason
+        return is_equal
 
     def _find(
         self, organization: OrganizationSettings, connection: sync.Connection, options: dict[str, Any]
@@ -134,13 +142,6 @@ def _summarize(name: str, tally: Tally, requests: int) -> str:
     if tally.failed:
         text += f"; {tally.failed} could not be asked about"
     return f"{text}; {requests} requests."
-
-
-def _get_organizations(name: str | None) -> list[OrganizationSettings]:
-    organizations = list(settings.organizations.values()) if name is None else [settings.get_organization(name)]
-    if not organizations:
-        raise ConfigurationError('POLAR_SYNC["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
-    return organizations
 
 
 def _read_number(text: str) -> int:
