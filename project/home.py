@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from polar_sync.admin import nouns
+from polar_sync.admin.base import MayView, may_view
 from polar_sync.admin.figures import Figures, get_figures
 from polar_sync.admin.labels import format_number, show_time
 from polar_sync.admin.notices import describe_last_success, find_notices
@@ -22,7 +22,6 @@ from polar_sync.admin.text import clean
 from polar_sync.models import Customer, Organization, Subscription, SyncRun
 
 SITE = "admin"
-MayView = Callable[[str], bool]
 
 
 @require_safe
@@ -31,13 +30,9 @@ def home(request: HttpRequest) -> HttpResponse:
     """Figures and names only for staff who may view them; for everybody else, what is here and how to sign in."""
     user: Any = request.user
     is_staff = user.is_active and user.is_staff
-    may = partial(_may_view, user)
+    may = partial(may_view, user)
     context = {"is_staff": is_staff, **(describe_mirror(may=may) if is_staff else {})}
     return render(request, "home.html", context)
-
-
-def _may_view(user: Any, model: str) -> bool:
-    return bool(user.has_perm(f"polar_sync.view_{model}"))
 
 
 def describe_mirror(*, may: MayView) -> dict[str, Any]:
@@ -46,7 +41,7 @@ def describe_mirror(*, may: MayView) -> dict[str, Any]:
     found: dict[str, Any] = {"cards": list_cards(figures, may=may), "places": list_places(may=may)}
     if may("syncrun"):
         organizations = list(Organization.objects.select_related("verification"))
-        found["notices"] = find_notices(organizations, answered=figures.answered, site_name=SITE)
+        found["notices"] = find_notices(organizations, answered=figures.answered, site_name=SITE, may=may)
         found["last_success"] = describe_last_success(organizations)
         found["run"] = describe_last_run()
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -25,11 +26,18 @@ if TYPE_CHECKING:  # Django's own classes take no type arguments when they run
 else:
     ModelAdmin, TabularInline, InlineFormSet = admin.ModelAdmin, admin.TabularInline, BaseInlineFormSet
 
+MayView: TypeAlias = Callable[[str], bool]
+"""Whether the one who asks may view rows of a model."""
 SYNC_PERMISSION = "polar_sync.sync_organization"
 EXPORT_PERMISSION = "polar_sync.export_customers"
 TITLE_LENGTH = 120
 MAX_INLINE_ROWS = 20
 """Rows that a table of a customer's page shows; a link leads to the rest."""
+
+
+def may_view(user: Any, model: str) -> bool:
+    """Whether this user may view rows of a model, by its name in lower case."""
+    return bool(user.has_perm(f"polar_sync.view_{model}"))
 
 
 class ReadOnlyAdminMixin:

@@ -25,13 +25,12 @@ class OwnersOrganizationFilter(OrganizationFilter):
     field = "customer__organization"
 
 
-class OwnStatusFilter(StatusFilter):
+class OwnStatusFilter(Filter):
     """By a subscription's own status."""
 
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """With that status."""
-        del request
-        return queryset.filter(status=self.value()) if self.value() else queryset
+    title = StatusFilter.title
+    parameter_name = "status"
+    names = StatusFilter.names
 
 
 class OwnProductFilter(ProductFilter):
@@ -48,8 +47,7 @@ class OwnBenefitTypeFilter(BenefitTypeFilter):
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Of that type."""
-        del request
-        return queryset.filter(benefit_type=self.value()) if self.value() else queryset
+        return Filter.queryset(self, request, queryset)
 
 
 class BelowZeroFilter(Filter):

@@ -14,12 +14,11 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin import child_filters as filters
 from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.columns import BenefitGrantColumns, MeterColumns, SubscriptionColumns
 from polar_sync.admin.export import ExportAdminMixin
-from polar_sync.admin.inlines import show_balance, show_ends, show_price
-from polar_sync.admin.labels import show_code, show_number, show_time
-from polar_sync.admin.plots import show_meter_bar
+from polar_sync.admin.labels import show_time
 from polar_sync.admin.search import search_by_customer
-from polar_sync.admin.text import show, show_name
+from polar_sync.admin.text import show
 from polar_sync.models import BenefitGrant, Meter, Subscription
 
 
@@ -58,7 +57,7 @@ class ChildAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ExportAdminMixin, ChildAdmin):
+class SubscriptionAdmin(SubscriptionColumns, ExportAdminMixin, ChildAdmin):
     """Present subscriptions of all customers."""
 
     list_display = ("product_name", "owner", "status_label", "price", "period_end", "ends", "created")
@@ -67,58 +66,18 @@ class SubscriptionAdmin(ExportAdminMixin, ChildAdmin):
     actions = ("export_selected",)
     exports = ("own_subscriptions",)
 
-    @admin.display(description=gettext_lazy("product"))
-    def product_name(self, subscription: Subscription) -> SafeString:
-        """The product's name, its id where that is unknown."""
-        return show_name(subscription.product, subscription.product_id)
-
-    @admin.display(description=gettext_lazy("status"))
-    def status_label(self, subscription: Subscription) -> SafeString:
-        """As Polar says it."""
-        return show_code(subscription.status)
-
-    @admin.display(description=gettext_lazy("price"))
-    def price(self, subscription: Subscription) -> SafeString:
-        """What is charged, and how often."""
-        return show_price(subscription)
-
-    @admin.display(description=gettext_lazy("period ends"), ordering="current_period_end")
-    def period_end(self, subscription: Subscription) -> SafeString:
-        """When the present period ends."""
-        return show_time(subscription.current_period_end)
-
-    @admin.display(description=gettext_lazy("subscription ends"))
-    def ends(self, subscription: Subscription) -> SafeString:
-        """When it is over, if that is known."""
-        return show_ends(subscription)
-
 
 @admin.register(BenefitGrant)
-class BenefitGrantAdmin(ChildAdmin):
+class BenefitGrantAdmin(BenefitGrantColumns, ChildAdmin):
     """Granted benefits of all customers."""
 
     list_display = ("benefit_name", "owner", "type_label", "granted", "created")
     list_filter = (filters.OwnBenefitTypeFilter, filters.OwnersOrganizationFilter)
     list_select_related = ("customer", "benefit")
 
-    @admin.display(description=gettext_lazy("benefit"))
-    def benefit_name(self, grant: BenefitGrant) -> SafeString:
-        """The benefit's name, its id where that is unknown."""
-        return show_name(grant.benefit, grant.benefit_id)
-
-    @admin.display(description=gettext_lazy("type"))
-    def type_label(self, grant: BenefitGrant) -> SafeString:
-        """As Polar says it."""
-        return show_code(grant.benefit_type)
-
-    @admin.display(description=gettext_lazy("granted"))
-    def granted(self, grant: BenefitGrant) -> SafeString:
-        """Since when."""
-        return show_time(grant.granted_at)
-
 
 @admin.register(Meter)
-class MeterAdmin(ExportAdminMixin, ChildAdmin):
+class MeterAdmin(MeterColumns, ExportAdminMixin, ChildAdmin):
     """Balances of all customers."""
 
     list_display = ("meter_name", "owner", "consumed", "credited", "balance_label", "bar", "created")
@@ -126,28 +85,3 @@ class MeterAdmin(ExportAdminMixin, ChildAdmin):
     list_select_related = ("customer", "meter")
     actions = ("export_selected",)
     exports = ("own_meters",)
-
-    @admin.display(description=gettext_lazy("meter"))
-    def meter_name(self, meter: Meter) -> SafeString:
-        """The meter's name, its id where that is unknown."""
-        return show_name(meter.meter, meter.meter_id)
-
-    @admin.display(description=gettext_lazy("consumed"))
-    def consumed(self, meter: Meter) -> SafeString:
-        """Units."""
-        return show_number(meter.consumed_units)
-
-    @admin.display(description=gettext_lazy("credited"))
-    def credited(self, meter: Meter) -> SafeString:
-        """Units."""
-        return show_number(meter.credited_units)
-
-    @admin.display(description=gettext_lazy("balance"), ordering="balance")
-    def balance_label(self, meter: Meter) -> SafeString:
-        """Units, marked where they are below zero."""
-        return show_balance(meter)
-
-    @admin.display(description=gettext_lazy("consumption"))
-    def bar(self, meter: Meter) -> SafeString:
-        """The same, to be seen at once."""
-        return show_meter_bar(meter.consumed_units, meter.credited_units)

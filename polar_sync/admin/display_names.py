@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.functional import Promise
@@ -94,6 +95,6 @@ def get_display_name(code: Any) -> str:
     return text.replace("_", " ").capitalize() if _CODE.fullmatch(text) else text
 
 
-def list_choices(names: dict[str, str | Promise]) -> list[tuple[str, str]]:
+def list_choices(names: Mapping[str, str | Promise]) -> list[tuple[str, str]]:
     """Code and name of each, for a filter."""
     return [(code, str(name)) for code, name in names.items()]

@@ -17,7 +17,7 @@ from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter
 from polar_sync.store.statistics import sum_subscriptions
 
 KEPT_SECONDS = 60
-CACHE_KEY = "polar_sync:admin:figures:2"
+CACHE_KEY = "polar_sync:admin:figures:3"
 MAX_GROUPS = 20
 MAX_METERS = 12
 # Sums of what is nearer to the end of a float would be no numbers any more.
@@ -34,12 +34,11 @@ _EARLIEST = datetime(2015, 1, 1, tzinfo=timezone.get_fixed_timezone(0))
 
 @dataclass(frozen=True, slots=True)
 class MeterTotal:
-    """All customers' units on one meter; `below_zero` counts customers."""
+    """All customers' units on one meter."""
 
     name: str
     consumed: float
     credited: float
-    below_zero: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def get_figures() -> Figures:
 
 
 def compute_figures() -> Figures:
-    """The figures as of now: eight statements."""
+    """The figures as of now: nine statements."""
     subscriptions = sum_subscriptions(Subscription.objects.all())
     meters, below_zero = _sum_meters()
     fresh, answered = _count_fresh()
@@ -129,7 +128,7 @@ def _sum_meters() -> tuple[list[MeterTotal], int]:
     for meter_id, name, _number, consumed, credited, below in rows.iterator():
         below_zero += below
         if len(shown) < MAX_METERS:
-            shown.append(MeterTotal(name or str(meter_id or "–"), consumed, credited, below))
+            shown.append(MeterTotal(name or str(meter_id or "–"), consumed, credited))
     return shown, below_zero
 
 

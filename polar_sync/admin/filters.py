@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from django.contrib import admin
@@ -13,6 +13,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -33,10 +34,18 @@ class Filter(admin.SimpleListFilter):
         value = super().value()
         return None if value is None else str(value).replace("\0", "")
 
+    names: ClassVar[Mapping[str, str | Promise]] = {}
+    """What is offered: values of the column that the parameter is called after, with what people call them."""
+
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Value and name of each choice."""
         del request, model_admin
-        return []
+        return list_choices(self.names)
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """The rows that hold the value."""
+        del request
+        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
 
     def has_output(self) -> bool:
         """Whether the filter is shown: also where there is but one choice, as it tells what is there."""
@@ -81,18 +90,17 @@ class TypeFilter(Filter):
 
     title = gettext_lazy("type")
     parameter_name = "type"
+    names = CUSTOMER_TYPES
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Polar's types of today."""
-        del request, model_admin
-        return [*list_choices(CUSTOMER_TYPES), ("other", _("Other"))]
+        """Polar's types of today, and the rest."""
+        return [*super().lookups(request, model_admin), ("other", _("Other"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Of that type."""
-        del request
         if self.value() == "other":
-            return queryset.exclude(type__in=("individual", "team"))
-        return queryset.filter(type=self.value()) if self.value() else queryset
+            return queryset.exclude(type__in=list(self.names))
+        return super().queryset(request, queryset)
 
 
 class ActiveFilter(Filter):
@@ -120,11 +128,7 @@ class StatusFilter(Filter):
 
     title = gettext_lazy("subscription status")
     parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Polar's statuses of today."""
-        del request, model_admin
-        return list_choices(SUBSCRIPTION_STATUSES)
+    names = SUBSCRIPTION_STATUSES
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with such a subscription, each once."""

@@ -23,16 +23,17 @@ class Day:
     revenue: dict[str, int] = field(default_factory=dict)
 
 
-def read_history(*, days: int = SHOWN_DAYS) -> list[Day]:
-    """The days on which a run succeeded, of the last so many, oldest first: one statement.
+def read_history() -> list[Day]:
+    """The days on which a run succeeded, of the last `SHOWN_DAYS`, oldest first: one statement.
 
     An organization that has no numbers of such a day counts with its last ones before, so that one whose run failed
     does not look like a loss; one that has none yet is not in the sum.
     """
     today = timezone.localdate(timezone=timezone.get_default_timezone())
-    first = today - timedelta(days=days - 1)
+    first = today - timedelta(days=SHOWN_DAYS - 1)
     # As many days before, for the numbers that still hold when those shown begin.
-    rows = DailyStatistics.objects.filter(date__gt=first - timedelta(days=days), date__lte=today).order_by("date", "pk")
+    earliest = first - timedelta(days=SHOWN_DAYS)
+    rows = DailyStatistics.objects.filter(date__gt=earliest, date__lte=today).order_by("date", "pk")
     known: dict[int, DailyStatistics] = {}
     found: dict[date, Day] = {}
     for row in rows:

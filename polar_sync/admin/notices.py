@@ -16,13 +16,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from polar_sync.admin.base import MayView
 from polar_sync.admin.labels import STALE_AFTER, format_age, format_moment, format_number
 from polar_sync.admin.text import clean, show
 from polar_sync.admin.verifications import get_verification
 from polar_sync.exceptions import NetworkError, ServerError
-from polar_sync.models import CustomerObservation, Organization, SyncRun
+from polar_sync.models import Organization, SyncRun
 from polar_sync.sync.leases import filter_abandoned
-from polar_sync.sync.steering import CANCELLED, get_failed_ids
+from polar_sync.sync.steering import CANCELLED, count_heard_since, get_failed_ids
 
 DETAIL_LENGTH = 300
 MAX_FAILURES = 1000
@@ -56,7 +57,7 @@ class LastRuns:
 
 
 def find_notices(
-    organizations: Sequence[Organization], *, answered: Mapping[UUID, datetime], site_name: str
+    organizations: Sequence[Organization], *, answered: Mapping[UUID, datetime], site_name: str, may: MayView
 ) -> list[Notice]:
     """What is wrong: at most two statements, and two more for each run with failed customers.
 
@@ -71,7 +72,7 @@ def find_notices(
         for organization in organizations
         for notice in (
             *_find_of_runs(organization, runs, answered=answered, site_name=site_name),
-            *_find_of_verification(organization, site_name=site_name),
+            *_find_of_verification(organization, site_name=site_name, may=may),
         )
     ]
 
@@ -190,9 +191,7 @@ def _count_unmirrored(run: SyncRun) -> int:
     """Failed customers of whom Polar has not been heard since; all, where they are very many."""
     if run.failed > MAX_FAILURES:
         return run.failed
-    ids = get_failed_ids(run.pk)
-    heard = CustomerObservation.objects.filter(pk__in=ids, answered_at__gt=run.started_at).count()
-    return max(run.failed - heard, 0)
+    return max(run.failed - count_heard_since(run, get_failed_ids(run.pk)), 0)
 
 
 def _describe_missing(run: SyncRun) -> Notice:
@@ -216,7 +215,7 @@ _PARTIAL: Mapping[str, Callable[[SyncRun], Notice | None]] = {
 }
 
 
-def _find_of_verification(organization: Organization, *, site_name: str) -> Iterator[Notice]:
+def _find_of_verification(organization: Organization, *, site_name: str, may: MayView) -> Iterator[Notice]:
     verification = get_verification(organization)
     if verification is None or verification.differing <= verification.repaired or verification.finished_at is None:
         return
@@ -227,8 +226,11 @@ def _find_of_verification(organization: Organization, *, site_name: str) -> Iter
         number,
     )
     numbers: dict[str, Any] = {"number": format_number(number), "when": format_age(verification.finished_at)}
-    url = reverse(f"{site_name}:polar_sync_organization_change", args=(organization.pk,))
-    yield Notice("warn", text % numbers, link=_("What differed"), url=url)
+    notice = Notice("warn", text % numbers)
+    if may("organization"):
+        url = reverse(f"{site_name}:polar_sync_organization_change", args=(organization.pk,))
+        notice = replace(notice, link=_("What differed"), url=url)
+    yield notice
 
 
 def _format_end(run: SyncRun) -> str:

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from polar_sync.admin import nouns
-from polar_sync.admin.base import SYNC_PERMISSION
+from polar_sync.admin.base import SYNC_PERMISSION, MayView, may_view
 from polar_sync.admin.figures import Figures, get_figures
 from polar_sync.admin.history import Day, read_history
 from polar_sync.admin.labels import format_number, format_share, show_code, show_time
@@ -34,7 +34,6 @@ from polar_sync.models import Organization, SyncRun
 SHOWN_RUNS = 5
 COUNTED = ("customer", "subscription", "benefitgrant", "meter")
 """The models whose rows the figures count."""
-MayView = Callable[[str], bool]
 _FORMATS = {"hour": "j N H:i", "day": "j N Y", "month": "M Y", "year": "Y"}
 
 
@@ -61,12 +60,12 @@ class Revenue:
 def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     """What the overview's template shows; without what this person may not view."""
     user: Any = request.user
-    may = partial(_may_view, user)
+    may = partial(may_view, user)
     figures = get_figures()
     organizations = list(Organization.objects.select_related("verification"))
     context: dict[str, Any] = {"may_sync": user.has_perm(SYNC_PERMISSION)}
     if may("syncrun"):
-        context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name)
+        context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name, may=may)
         context["last_success"] = describe_last_success(organizations)
         context["runs"] = _describe_runs(site_name=site_name)
     if any(map(may, COUNTED)):
@@ -75,10 +74,6 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     if may("organization"):
         context["organizations"] = _describe_organizations(organizations, site_name=site_name)
     return context
-
-
-def _may_view(user: Any, model: str) -> bool:
-    return bool(user.has_perm(f"polar_sync.view_{model}"))
 
 
 def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from polar_sync.admin.paging import Count
 from polar_sync.admin.text import PAGE_LENGTH, clean, show
 from polar_sync.models import Customer, CustomerObservation, SyncFailure, SyncRun
 from polar_sync.models.run import OUTCOMES
+from polar_sync.payloads.values import read_uuid
 from polar_sync.sync.leases import filter_abandoned
+from polar_sync.sync.steering import count_heard_since
 
 SHOWN_FAILURES = 100
 READ_FAILURES = 1000
@@ -160,8 +162,8 @@ def has_failures_left(run: SyncRun) -> bool:
     failures = SyncFailure.objects.filter(run=run).order_by("pk")
     for start in range(0, MOST_FAILURES, READ_FAILURES):
         texts = list(failures.values_list("customer_id", flat=True)[start : start + READ_FAILURES])
-        keys = {key for text in texts if (key := _read_id(text)) is not None}
-        if keys and CustomerObservation.objects.filter(pk__in=keys, answered_at__gt=run.started_at).count() < len(keys):
+        keys = {key for text in texts if (key := read_uuid(text)) is not None}
+        if keys and count_heard_since(run, keys) < len(keys):
             return True
         if len(texts) < READ_FAILURES:
             return False
@@ -189,7 +191,7 @@ def describe_failures(run: SyncRun, *, site_name: str) -> dict[str, Any]:
 
 
 def _read_customers(rows: list[SyncFailure]) -> dict[UUID, Customer]:
-    ids = [key for row in rows if (key := _read_id(row.customer_id)) is not None]
+    ids = [key for row in rows if (key := read_uuid(row.customer_id)) is not None]
     if not ids:
         return {}
     found = Customer.all_objects.select_related("observation").only(
@@ -198,15 +200,8 @@ def _read_customers(rows: list[SyncFailure]) -> dict[UUID, Customer]:
     return {customer.pk: customer for customer in found.filter(pk__in=ids)}
 
 
-def _read_id(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _describe_failure(row: SyncFailure, known: dict[UUID, Customer], run: SyncRun, *, site_name: str) -> dict[str, Any]:
-    key = _read_id(row.customer_id)
+    key = read_uuid(row.customer_id)
     customer = known.get(key) if key is not None else None
     return {
         "name": show(str(customer)) if customer is not None else show(row.customer_id),

@@ -13,8 +13,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
 from polar_sync.admin.base import ReadOnlyAdmin
-from polar_sync.admin.display_names import RUN_STATUSES, list_choices
-from polar_sync.admin.filters import Filter, Rows
+from polar_sync.admin.display_names import RUN_STATUSES
+from polar_sync.admin.filters import Filter
 from polar_sync.admin.labels import format_number, format_share, show_code, show_number, show_time
 from polar_sync.admin.run_page import (
     build_parts,
@@ -33,16 +33,7 @@ class RunStatusFilter(Filter):
 
     title = gettext_lazy("status")
     parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """All four."""
-        del request, model_admin
-        return list_choices(RUN_STATUSES)
-
-    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """With that status."""
-        del request
-        return queryset.filter(status=self.value()) if self.value() else queryset
+    names = RUN_STATUSES
 
 
 @admin.register(SyncRun)

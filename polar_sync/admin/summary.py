@@ -10,9 +10,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from polar_sync.admin.columns import show_balance, show_consumption, show_ends, show_price
 from polar_sync.admin.dashboards import get_dashboard_url
 from polar_sync.admin.display_names import get_display_name
-from polar_sync.admin.inlines import show_balance, show_consumption, show_ends, show_price
 from polar_sync.admin.labels import show_code, show_observed, show_time
 from polar_sync.admin.paging import Count
 from polar_sync.admin.text import PAGE_LENGTH, clean, show, show_id, show_name
@@ -87,15 +87,11 @@ def _group_grants(grants: list[BenefitGrant]) -> list[dict[str, Any]]:
     """Equal grants as one with their number, the most numerous first."""
     groups: dict[Any, dict[str, Any]] = {}
     for grant in grants:
-        group = groups.setdefault(
-            (grant.benefit_id, grant.benefit_type),
-            {
-                "name": show_name(grant.benefit, grant.benefit_id),
-                "type": show_code(grant.benefit_type),
-                "number": Count(0),
-            },
-        )
-        group["number"] = Count(group["number"] + 1)
+        key = (grant.benefit_id, grant.benefit_type)
+        if key not in groups:
+            name, kind = show_name(grant.benefit, grant.benefit_id), show_code(grant.benefit_type)
+            groups[key] = {"name": name, "type": kind, "number": Count(0)}
+        groups[key]["number"] = Count(groups[key]["number"] + 1)
     return sorted(groups.values(), key=lambda group: -group["number"])
 
 

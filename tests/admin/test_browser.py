@@ -182,17 +182,39 @@ def test_long_names_and_bars_end_inside_a_phone(site: Site, page: Page, wide: st
     assert status.bounding_box()["y"] > page.locator("#subscriptions-group .field-product_name").bounding_box()["y"]  # type: ignore[index]
 
 
+MAKE_RUNS = """
+from django.utils import timezone
+from datetime import timedelta
+from polar_sync.admin.display_names import RUN_REASONS
+from polar_sync.models import Organization, SyncRun
+numbers = {"created": 123456, "updated": 23456, "unchanged": 45678, "deleted": 3456, "failed": 1234}
+for reason in RUN_REASONS:
+    SyncRun.objects.create(
+        organization=Organization.objects.get(), status="partial", reason=reason, requests=234567,
+        throttled_seconds=3599, started_at=timezone.now() - timedelta(hours=100), finished_at=timezone.now(), **numbers
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def long_runs(site: Site) -> None:
+    """Runs that ended for each reason, with numbers of six digits."""
+    site.run_code(MAKE_RUNS)
+
+
 @pytest.mark.parametrize("language", ["en-US", *LANGUAGES])
-def test_list_of_customers_fits_beside_the_sidebars(site: Site, page: Page, wide: str, language: str) -> None:
+@pytest.mark.usefixtures("wide", "long_runs")
+def test_lists_fit_beside_the_sidebars(site: Site, page: Page, language: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     log_in(page, site)
     for is_open in ("true", "false"):
         page.evaluate(f"localStorage.setItem('django.admin.navSidebarIsOpen', '{is_open}')")
-        page.goto(f"{site.url}/admin/polar_sync/customer/")
-        page.locator("time").evaluate_all("all => all.forEach(one => { one.textContent = '11 months ago' })")
-        assert measure_width(page) <= 1280
-        over = page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.results'))")
-        assert over <= 0, f"sidebar open: {is_open}"
+        for model in ("customer", "syncrun"):
+            page.goto(f"{site.url}/admin/polar_sync/{model}/")
+            page.locator("time").evaluate_all("all => all.forEach(one => { one.textContent = '11 months ago' })")
+            assert measure_width(page) <= 1280
+            over = page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.results'))")
+            assert over <= 0, f"{model}, sidebar open: {is_open}"
     lines = page.locator("time").evaluate_all("all => all.map(one => one.getClientRects().length)")
     assert set(lines) == {1}, "a time is broken into lines"
 
@@ -244,6 +266,13 @@ def test_files_are_in_one_menu_that_closes(site: Site, page: Page) -> None:
 def test_signs_bars_and_plots_are_readable_from_right_to_left(site: Site, page: Page, wide: str, language: str) -> None:
     log_in(page, site)
     assert page.evaluate("document.documentElement.dir") == "rtl"
+    inside = page.locator(".polar-plot svg[role=img]:has(rect)").evaluate_all(
+        "all => all.length > 0 && all.every(plot => {"
+        " const bars = Math.min(...[...plot.querySelectorAll('rect')].map(bar => bar.getBoundingClientRect().left));"
+        " return [...plot.querySelectorAll('line + text')].every("
+        "name => name.getBoundingClientRect().right <= bars) })"
+    )
+    assert inside, "a name runs into its bars"
     page.goto(f"{site.url}/admin/polar_sync/meter/?q={wide}")
     balance = page.locator(".field-balance_label .polar-bad bdi").first
     left = (

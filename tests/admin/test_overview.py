@@ -244,3 +244,11 @@ def test_verification_is_called_what_it_was(
     Verification.objects.create(organization=organization, started_at=now, finished_at=now, **fields)
     page = viewer.get(f"/admin/polar_sync/organization/{organization.pk}/change/").content.decode()
     assert f'<span class="polar-label polar-{label}">{text}' in page
+
+
+def test_last_success_is_told_to_who_may_view_runs_alone(
+    make_client: Callable[..., Client], organization: Organization
+) -> None:
+    Organization.objects.update(last_succeeded_at=timezone.now() - timedelta(hours=1))
+    page = make_client("view_syncrun", is_viewer=False).get("/admin/polar_sync/").content.decode()
+    assert "Everything was last mirrored 1 hour ago." in page

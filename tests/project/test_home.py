@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,13 +12,6 @@ from polar_sync.models import Organization, SyncRun
 from tests.factories import apply_states, build_full_state, create_organization, read_at
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture
@@ -102,6 +92,13 @@ def test_staff_see_only_what_they_may(mirror: Organization) -> None:
     assert "meters below zero" in page
     for text in ("customers</span>", "active subscriptions", "granted benefits", "Ada", "last run", "/state"):
         assert text not in page
+
+
+def test_staff_who_may_view_runs_alone_see_the_last_one(mirror: Organization) -> None:
+    page = read_home(make_client("view_syncrun"))
+    assert "You may view nothing" not in page
+    assert "succeeded, 3 customers, 1 request." in page
+    assert "<strong>" not in page
 
 
 def test_empty_mirror_says_how_to_begin() -> None:

@@ -11,7 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Customer, CustomerObservation, Organization
-from polar_sync.store.observations import REPLICA_LAG, STATE_AGE
+from polar_sync.payloads import STATE_AGE
+from polar_sync.store.observations import REPLICA_LAG
 from tests.factories import (
     apply_customers,
     apply_states,
