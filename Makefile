@@ -43,7 +43,7 @@ messages: $(INSTALLED)
 	$(BIN)/python -m tests.catalogues
 
 bench: $(INSTALLED)
-	$(CLEAN_ENV) $(BIN)/python -m tests.benchmarks
+	$(CLEAN_ENV) $(BIN)/python -m benchmarks
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.db import connections, router
 
-from polar_sync.client.storages import open_storage
+from polar_sync.client.rate_limit import open_storage
 from polar_sync.conf import Mistake, OrganizationSettings, SettingError, settings
 from polar_sync.exceptions import ConfigurationError
 

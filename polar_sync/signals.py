@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polar_sync.models import Organization
-    from polar_sync.store.changes import Change
+    from polar_sync.store.results import Change
 
 customer_changed = Signal()
 

@@ -28,8 +28,7 @@ from polar_sync.exceptions import (
 from polar_sync.models import SyncRun
 from polar_sync.sync import verification
 from polar_sync.sync.leases import count_idle_workers, count_live_leases, touch_run
-from polar_sync.sync.runs import close_if_outdated, drop_lost_connection, finish_run
-from polar_sync.sync.steering import get_failed_ids
+from polar_sync.sync.runs import close_if_outdated, drop_lost_connection, finish_run, get_failed_ids
 
 T = TypeVar("T")
 

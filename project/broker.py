@@ -20,7 +20,7 @@ class Channel(filesystem.Channel):
     """A channel whose messages appear all at once."""
 
     # The two classes of kombu above this one name the second argument differently.
-    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]  # noqa: ARG002
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         # kombu reads in the order of the names, and only names that end in the queue's.
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         unfinished = Path(self.data_folder_out) / f"{name}.unfinished"

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from project.children import ChildDiedError, Children, StoppedError
+from project.processes import ChildDiedError, Children, StoppedError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"

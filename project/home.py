@@ -13,12 +13,11 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from polar_sync.admin import nouns
+from polar_sync.admin import formatting
 from polar_sync.admin.base import MayView, may_view
 from polar_sync.admin.figures import Figures, get_figures
-from polar_sync.admin.labels import format_number, show_time
+from polar_sync.admin.formatting import clean, format_number, show_time
 from polar_sync.admin.notices import describe_last_success, find_notices
-from polar_sync.admin.text import clean
 from polar_sync.models import Customer, Organization, Subscription, SyncRun
 
 SITE = "admin"
@@ -51,10 +50,10 @@ def list_cards(figures: Figures, *, may: MayView) -> list[tuple[str, str, str]]:
     """Numbers, what they count, and where that is to be seen."""
     active = figures.subscriptions.get("active", 0)
     cards = (
-        ("customer", figures.customers, nouns.name_customers, "deleted=no"),
-        ("subscription", active, nouns.name_active_subscriptions, "status=active"),
-        ("benefitgrant", figures.granted, nouns.name_granted_benefits, ""),
-        ("meter", figures.below_zero, nouns.name_meters_below_zero, "balance=below"),
+        ("customer", figures.customers, formatting.name_customers, "deleted=no"),
+        ("subscription", active, formatting.name_active_subscriptions, "status=active"),
+        ("benefitgrant", figures.granted, formatting.name_granted_benefits, ""),
+        ("meter", figures.below_zero, formatting.name_meters_below_zero, "balance=below"),
     )
     return [
         (format_number(number), name(number), f"{link_list(model)}?{query}")

@@ -18,7 +18,13 @@ import polar_sync
 from polar_sync.conf import Mistake
 from polar_sync.exceptions import PolarSyncError, RateLimitError, ValidationError
 from polar_sync.payloads import Interval
-from polar_sync.rest.errors import ApiError
+from polar_sync.rest.errors import (
+    ApiError,
+    ConflictError,
+    InsufficientScopeError,
+    RequestValidationError,
+    ThrottledError,
+)
 
 ARGUMENTS: dict[str, Any] = {
     "message": "It did not work.",
@@ -35,6 +41,12 @@ ARGUMENTS: dict[str, Any] = {
     "mistake": Mistake.BAD_NAME,
     "kind": "uuid_parsing",
 }
+API_ARGUMENTS: dict[type[Exception], tuple[Any, ...]] = {
+    ConflictError: ("RunActive", "A run is under way."),
+    InsufficientScopeError: (["customers:read"],),
+    RequestValidationError: ([{"loc": ["body", "email"], "msg": "no"}],),
+    ThrottledError: (1.5,),
+}
 Again = Callable[[BaseException], Any]
 
 
@@ -49,8 +61,10 @@ def find_errors() -> Iterator[type[Exception]]:
 
 
 def make(kind: type[Exception]) -> Exception:
-    if issubclass(kind, ApiError):
+    if kind is ApiError:
         return kind(404, {"detail": "Not Found"}, headers={"Allow": "GET"})
+    if issubclass(kind, ApiError):
+        return kind(*API_ARGUMENTS.get(kind, ()))
     if not any("__init__" in vars(each) for each in kind.__mro__ if each.__module__.startswith("polar_sync")):
         return kind("It did not work.")
     names = {
@@ -86,5 +100,5 @@ def test_error_arrives_as_it_was_sent(kind: type[Exception], way: Again) -> None
 def test_all_errors_are_found() -> None:
     found = set(find_errors())
     assert {ValidationError, RateLimitError} < found
-    assert {"SettingError", "LeaseLostError", "RowsMovedError"} <= {kind.__name__ for kind in found}
+    assert {"SettingError", "LeaseLostError", "ConcurrentChangeError"} <= {kind.__name__ for kind in found}
     assert len([kind for kind in found if issubclass(kind, PolarSyncError)]) >= 20

@@ -14,10 +14,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from polar_sync.admin.change_lists import IndexedChangeList, is_comparison
+from polar_sync.admin.change_lists import BoundedPaginator, Count, IndexedChangeList, is_comparison
 from polar_sync.admin.display_names import NOTES
-from polar_sync.admin.paging import BoundedPaginator, Count
-from polar_sync.admin.text import clean
+from polar_sync.admin.formatting import clean
 
 if TYPE_CHECKING:  # Django's own classes take no type arguments when they run
     ModelAdmin = admin.ModelAdmin[Any]
@@ -44,18 +43,13 @@ class ReadOnlyAdminMixin:
     """Adding, changing and deleting are off: the mirror follows Polar, and what is written here would be undone."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
-        """Never."""
-        del request, args
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never; viewing has a permission of its own."""
-        del request, obj
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        del request, obj
         return False
 
 
@@ -75,7 +69,6 @@ class ReadOnlyAdmin(ReadOnlyAdminMixin, ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[IndexedChangeList]:
         """In orders that indexes have."""
-        del request, kwargs
         return IndexedChangeList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:

@@ -12,9 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
 from polar_sync.admin.display_names import get_display_name
-from polar_sync.admin.intervals import format_interval
-from polar_sync.admin.labels import show_label, show_time
-from polar_sync.admin.text import show, show_id
+from polar_sync.admin.formatting import format_interval, show, show_id, show_label, show_time
 from polar_sync.models import Benefit, MeterDefinition, Product
 
 

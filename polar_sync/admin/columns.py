@@ -8,11 +8,19 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from polar_sync.admin.intervals import format_interval
-from polar_sync.admin.labels import format_number, is_below_zero, show_code, show_number, show_time
-from polar_sync.admin.money import format_money
+from polar_sync.admin.formatting import (
+    NOTHING,
+    format_interval,
+    format_money,
+    format_number,
+    is_below_zero,
+    show,
+    show_code,
+    show_name,
+    show_number,
+    show_time,
+)
 from polar_sync.admin.plots import show_meter_bar
-from polar_sync.admin.text import NOTHING, show, show_name
 from polar_sync.models import BenefitGrant, Meter, Subscription
 
 
@@ -91,7 +99,6 @@ class BenefitGrantColumns:
 
     @admin.display(description=gettext_lazy("granted"))
     def granted(self, grant: BenefitGrant) -> SafeString:
-        """Since when."""
         return show_time(grant.granted_at)
 
 
@@ -105,12 +112,10 @@ class MeterColumns:
 
     @admin.display(description=gettext_lazy("consumed"))
     def consumed(self, meter: Meter) -> SafeString:
-        """Units."""
         return show_number(meter.consumed_units)
 
     @admin.display(description=gettext_lazy("credited"))
     def credited(self, meter: Meter) -> SafeString:
-        """Units."""
         return show_number(meter.credited_units)
 
     @admin.display(description=gettext_lazy("balance"), ordering="balance")

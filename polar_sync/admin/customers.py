@@ -11,20 +11,109 @@ from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin import filters
+from polar_sync.admin.actions import CustomerActionsMixin
 from polar_sync.admin.base import ReadOnlyAdmin
-from polar_sync.admin.choices import get_choices
-from polar_sync.admin.customer_columns import CustomerColumns
-from polar_sync.admin.customer_fields import CustomerFields
+from polar_sync.admin.customer_page import CustomerFields, summarize
 from polar_sync.admin.export import ExportAdminMixin
+from polar_sync.admin.filters import get_choices
+from polar_sync.admin.formatting import (
+    NOTHING,
+    clean,
+    escape_json,
+    format_number,
+    show,
+    show_code,
+    show_name,
+    show_number,
+    show_observed,
+    show_time,
+)
 from polar_sync.admin.inlines import BenefitGrantInline, MeterInline, SubscriptionInline
 from polar_sync.admin.search import search_customers
-from polar_sync.admin.steering import CustomerSteeringMixin
-from polar_sync.admin.summary import summarize
-from polar_sync.admin.text import escape_json
 from polar_sync.models import BenefitGrant, Customer, Meter, Subscription, SubscriptionMeter
+
+SHOWN_PRODUCTS = 4
+
+
+class CustomerColumns:
+    """What a row shows. The list has prefetched subscriptions with products, and annotated `grant_count`."""
+
+    @admin.display(description=gettext_lazy("customer"), ordering="name")
+    def label(self, customer: Customer) -> SafeString:
+        """The name, or what else tells who it is, and the address below it."""
+        marks = [show(str(customer))]
+        if customer.type not in {None, "individual"}:
+            marks.append(show_code(customer.type))
+        if customer.deleted_at is not None:
+            marks.append(show_code("deleted"))
+        line = format_html_join(" ", "{}", ((mark,) for mark in marks))
+        if not customer.email:
+            return line
+        address = self.email_mark(customer)
+        return format_html(
+            '{}<span class="polar-below polar-pair" title="{}">{}</span>', line, clean(customer.email), address
+        )
+
+    @admin.display(description=gettext_lazy("email"))
+    def email_mark(self, customer: Customer) -> SafeString:
+        """The address, marked where Polar has verified it."""
+        if not customer.email_verified or not customer.email:
+            return show(customer.email)
+        return format_html(
+            '{0} <span class="polar-verified" title="{1}">✓<span class="polar-hidden">{1}</span></span>',
+            show(customer.email),
+            _("verified"),
+        )
+
+    @admin.display(description=gettext_lazy("external id"), ordering="external_id")
+    def external(self, customer: Customer) -> SafeString:
+        return show(customer.external_id, length=20)
+
+    @admin.display(description=gettext_lazy("organization"))
+    def organization_name(self, customer: Customer) -> SafeString:
+        """As the settings name it."""
+        return show(customer.organization)
+
+    @admin.display(description=gettext_lazy("subscriptions"))
+    def products(self, customer: Customer) -> SafeString:
+        """The names of products with the status of each subscription."""
+        subscriptions = list(customer.subscriptions.all())
+        lines = format_html_join(
+            "",
+            '<div class="polar-line">{} {}</div>',
+            (
+                (show_name(one.product, one.product_id, length=40), show_code(one.status))
+                for one in subscriptions[:SHOWN_PRODUCTS]
+            ),
+        )
+        hidden = len(subscriptions) - SHOWN_PRODUCTS
+        if hidden > 0:
+            return format_html("{}<div>{}</div>", lines, _("and %(number)s more") % {"number": format_number(hidden)})
+        return lines or NOTHING
+
+    @admin.display(description=gettext_lazy("benefits"))
+    def grants(self, customer: Any) -> SafeString:
+        """How many are granted."""
+        return show_number(customer.grant_count or None)
+
+    @admin.display(description=gettext_lazy("observed"))
+    def observed(self, customer: Customer) -> SafeString:
+        """How old what we show is."""
+        if customer.deleted_at is not None:
+            return show_time(customer.deleted_at)
+        return show_observed(getattr(getattr(customer, "observation", None), "state_observed_at", None))
+
+    @admin.display(description=gettext_lazy("created"), ordering="created_at")
+    def created(self, customer: Customer) -> SafeString:
+        """When the customer came to Polar."""
+        return show_time(customer.created_at)
+
 
 _WIDE = ("payload", "extra", "state_extra", "metadata", "billing_address", "tax_id")
 MAX_JSON = 200_000
@@ -32,7 +121,7 @@ MAX_JSON = 200_000
 
 
 @admin.register(Customer)
-class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, ExportAdminMixin, ReadOnlyAdmin):
+class CustomerAdmin(CustomerColumns, CustomerFields, CustomerActionsMixin, ExportAdminMixin, ReadOnlyAdmin):
     """The list of customers, and each with its state."""
 
     list_display = (
@@ -93,7 +182,6 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Deleted customers included: staff ask about them too."""
-        del request
         return Customer.all_objects.order_by(*self.ordering)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -113,12 +201,10 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """By text, or by any of Polar's ids; never a customer twice."""
-        del request
         return search_customers(queryset, search_term), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """The customer with all of its state, in a fixed number of statements."""
-        del request, from_field
         try:
             pk = UUID(object_id)
         except ValueError:
@@ -150,7 +236,7 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
             "polar_state": text[:MAX_JSON],
             "polar_state_is_cut": len(text) > MAX_JSON,
             "polar_state_url": reverse(f"{self.admin_site.name}:polar_sync_customer_state", args=(customer.pk,)),
-            **self.get_steering_context(request, customer),
+            **self.get_actions_context(request, customer),
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -163,8 +249,6 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerSteeringMixin, Expo
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """All."""
-        del request, obj
         names = [
             field for line in self.fieldsets[0][1]["fields"] for field in ([line] if isinstance(line, str) else line)
         ]

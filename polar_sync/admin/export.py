@@ -117,7 +117,6 @@ class ExportAdminMixin(ModelAdmin):
     exports: tuple[str, ...] = ()
 
     def get_urls(self) -> list[URLPattern]:
-        """Beside Django's own."""
         name = f"polar_sync_{self.opts.model_name}_export"
         return [
             path("export/<str:kind>.csv", self.admin_site.admin_view(self.export_view), name=name),
@@ -133,7 +132,6 @@ class ExportAdminMixin(ModelAdmin):
         return [{"label": EXPORTS[kind].label, "url": reverse(name, args=(kind,)) + query} for kind in self.exports]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """With the links."""
         links = self.get_export_links(request)
         return super().changelist_view(request, {**(extra_context or {}), "polar_exports": links})
 
@@ -153,26 +151,21 @@ class ExportAdminMixin(ModelAdmin):
 
     @admin.action(description=gettext_lazy("Export customers as CSV"), permissions=["export"])
     def export_customers(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
-        """The selected customers."""
-        del request
         return stream(EXPORTS["customers"], rows)
 
     @admin.action(description=gettext_lazy("Export subscriptions as CSV"), permissions=["export"])
     def export_subscriptions(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The subscriptions of the selected customers."""
-        del request
         return stream(EXPORTS["subscriptions"], rows)
 
     @admin.action(description=gettext_lazy("Export meters as CSV"), permissions=["export"])
     def export_meters(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The meters of the selected customers."""
-        del request
         return stream(EXPORTS["meters"], rows)
 
     @admin.action(description=gettext_lazy("Export as CSV"), permissions=["export"])
     def export_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase:
         """The selected rows themselves."""
-        del request
         return stream(EXPORTS[self.exports[0]], rows)
 
 

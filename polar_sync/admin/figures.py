@@ -1,9 +1,10 @@
-"""The figures of the overview, each from one statement over the mirror, kept for a minute."""
+"""The figures of the overview, each from one statement over the mirror, kept for a minute, and how they went."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMonth, TruncYear
 from django.utils import timezone
 
-from polar_sync.admin.labels import BELOW_ZERO
-from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter, Subscription
+from polar_sync.admin.formatting import BELOW_ZERO
+from polar_sync.models import BenefitGrant, Customer, CustomerObservation, DailyStatistics, Meter, Subscription
 from polar_sync.store.statistics import sum_subscriptions
 
 KEPT_SECONDS = 60
@@ -205,3 +206,46 @@ def _get_next(start: datetime, unit: str) -> datetime:
 def _keep_largest(found: dict[str, Any]) -> dict[str, Any]:
     """The largest groups: currencies and statuses are texts that anybody can send."""
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_GROUPS])
+
+
+SHOWN_DAYS = 30
+
+
+@dataclass(slots=True)
+class Day:
+    """Numbers of all organizations together; revenue by currency, in its smallest unit a month."""
+
+    date: date
+    customers: int = 0
+    active_subscriptions: int = 0
+    revenue: dict[str, int] = field(default_factory=dict)
+
+
+def get_history() -> list[Day]:
+    """The days on which a run succeeded, of the last `SHOWN_DAYS`, oldest first: one statement.
+
+    An organization that has no numbers of such a day counts with its last ones before, so that one whose run failed
+    does not look like a loss; one that has none yet is not in the sum.
+    """
+    today = timezone.localdate(timezone=timezone.get_default_timezone())
+    first = today - timedelta(days=SHOWN_DAYS - 1)
+    # As many days before, for the numbers that still hold when those shown begin.
+    earliest = first - timedelta(days=SHOWN_DAYS)
+    rows = DailyStatistics.objects.filter(date__gt=earliest, date__lte=today).order_by("date", "pk")
+    known: dict[int, DailyStatistics] = {}
+    found: dict[date, Day] = {}
+    for row in rows:
+        known[row.organization_id] = row
+        if row.date >= first:
+            found[row.date] = _add(row.date, known.values())
+    return list(found.values())
+
+
+def _add(day: date, rows: Iterable[DailyStatistics]) -> Day:
+    total = Day(day)
+    for row in rows:
+        total.customers += row.customers
+        total.active_subscriptions += row.active_subscriptions
+        for currency, amount in row.monthly_recurring_revenue.items():
+            total.revenue[currency] = total.revenue.get(currency, 0) + amount
+    return total

@@ -1,27 +1,74 @@
-"""The filters of the lists. None of them counts, and each narrows by an index or by what a page shows."""
+"""The filters of the lists. None of them counts, and each filters by an index or by what a page shows."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField, Value
 from django.db.models.fields.json import KT
-from django.db.models.functions import Left
+from django.db.models.functions import Cast, Left
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from polar_sync.admin.choices import get_choices
-from polar_sync.admin.display_names import CUSTOMER_TYPES, SUBSCRIPTION_STATUSES, list_choices
-from polar_sync.admin.labels import STALE_AFTER
-from polar_sync.admin.text import clean
-from polar_sync.models import BenefitGrant, Subscription
+from polar_sync.admin.display_names import (
+    BENEFIT_TYPES,
+    CUSTOMER_TYPES,
+    SUBSCRIPTION_STATUSES,
+    get_display_name,
+    list_choices,
+)
+from polar_sync.admin.formatting import STALE_AFTER, clean
+from polar_sync.models import Benefit, BenefitGrant, Organization, Product, Subscription
+
+MAX_CHOICES = 200
+_KEPT = "_polar_sync_choices"
+
+
+def get_choices(request: HttpRequest) -> dict[str, list[tuple[str, str]]]:
+    """Value and name by `organization`, `product` and `benefit_type`; asked once a request."""
+    kept: dict[str, list[tuple[str, str]]] | None = getattr(request, _KEPT, None)
+    if kept is None:
+        kept = _read_choices()
+        setattr(request, _KEPT, kept)
+    return kept
+
+
+def _read_choices() -> dict[str, list[tuple[str, str]]]:
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    rows = _select("organization", Organization.objects.all(), "polar_id").union(
+        _select("product", Product.objects.all(), "pk"),
+        _select("benefit_type", Benefit.objects.exclude(type=None), "type", name="type").distinct(),
+        all=True,
+    )
+    # Unordered once more: from Django 6.1 on a union takes the first model's own ordering, by a column it has not.
+    for kind, value, name in rows.order_by():
+        if value is not None:
+            found[kind].append((_read_value(kind, value), clean(name or value)))
+    found_types = {value for value, _name in found["benefit_type"]}
+    found["benefit_type"] = [(value, clean(get_display_name(value))) for value in {*BENEFIT_TYPES, *found_types}]
+    return {kind: sorted(of_kind, key=lambda pair: pair[1].casefold())[:MAX_CHOICES] for kind, of_kind in found.items()}
+
+
+def _read_value(kind: str, value: str) -> str:
+    """Ids as people write them: SQLite keeps them without hyphens."""
+    return value if kind == "benefit_type" else str(UUID(value))
+
+
+def _select(kind: str, rows: QuerySet[Any], value: str, *, name: str = "name") -> QuerySet[Any, Any]:
+    return rows.order_by().values_list(
+        Value(kind, output_field=TextField()),
+        Cast(value, TextField()),
+        Cast(name, TextField()),
+    )
+
 
 Rows: TypeAlias = QuerySet[Any]
 
@@ -39,12 +86,10 @@ class Filter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Value and name of each choice."""
-        del request, model_admin
         return list_choices(self.names)
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """The rows that hold the value."""
-        del request
         return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
 
     def has_output(self) -> bool:
@@ -72,7 +117,6 @@ class OrganizationFilter(UuidFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """The organizations that are mirrored."""
-        del model_admin
         return get_choices(request).get("organization", [])
 
     def has_output(self) -> bool:
@@ -80,8 +124,6 @@ class OrganizationFilter(UuidFilter):
         return len(self.lookup_choices) > 1 or bool(self.value())
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """Of that organization."""
-        del request
         return queryset.filter(**{self.field: self.read_id()}) if self.value() else queryset
 
 
@@ -97,7 +139,6 @@ class TypeFilter(Filter):
         return [*super().lookups(request, model_admin), ("other", _("Other"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        """Of that type."""
         if self.value() == "other":
             return queryset.exclude(type__in=list(self.names))
         return super().queryset(request, queryset)
@@ -110,13 +151,10 @@ class ActiveFilter(Filter):
     parameter_name = "active"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Yes and no."""
-        del request, model_admin
         return [("yes", _("Yes")), ("no", _("No"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with, or those without."""
-        del request
         present = Exists(Subscription.objects.filter(customer=OuterRef("pk")).present())
         if self.value() == "yes":
             return queryset.filter(present)
@@ -132,7 +170,6 @@ class StatusFilter(Filter):
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with such a subscription, each once."""
-        del request
         if not self.value():
             return queryset
         return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), status=self.value())))
@@ -146,12 +183,10 @@ class ProductFilter(UuidFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Products whose names are known."""
-        del model_admin
         return get_choices(request).get("product", [])
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with a subscription to it, each once."""
-        del request
         if not self.value():
             return queryset
         return queryset.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"), product=self.read_id())))
@@ -165,12 +200,10 @@ class BenefitTypeFilter(Filter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Polar's types of today, and those of the catalogue."""
-        del model_admin
         return get_choices(request).get("benefit_type", [])
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those with such a grant, each once."""
-        del request
         if not self.value():
             return queryset
         return queryset.filter(Exists(BenefitGrant.objects.filter(customer=OuterRef("pk"), benefit_type=self.value())))
@@ -183,13 +216,10 @@ class DeletedFilter(Filter):
     parameter_name = "deleted"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Yes and no."""
-        del request, model_admin
         return [("no", _("No")), ("yes", _("Yes"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """The living, or the deleted."""
-        del request
         if self.value() in {"yes", "no"}:
             return queryset.filter(deleted_at__isnull=self.value() == "no")
         return queryset
@@ -202,13 +232,10 @@ class StaleFilter(Filter):
     parameter_name = "observed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Fresh and stale."""
-        del request, model_admin
         return [("fresh", _("In the last day")), ("stale", _("Longer ago, or never"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Those observed since a day ago, or not."""
-        del request
         limit = timezone.now() - STALE_AFTER
         if self.value() == "fresh":
             return queryset.filter(observation__state_observed_at__gte=limit)
@@ -242,7 +269,6 @@ class CountryFilter(Filter):
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """With a billing address there."""
-        del request
         if not self.value():
             return queryset
         country = (self.value() or "").strip().upper()

@@ -9,9 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyInline
 from polar_sync.admin.columns import BenefitGrantColumns, MeterColumns, SubscriptionColumns, show_consumption
-from polar_sync.admin.labels import show_time
-from polar_sync.admin.money import format_money
-from polar_sync.admin.text import NOTHING, show, show_id, show_name
+from polar_sync.admin.formatting import NOTHING, format_money, show, show_id, show_name, show_time
 from polar_sync.models import BenefitGrant, Meter, Subscription, SubscriptionMeter
 
 
@@ -24,7 +22,6 @@ class SubscriptionInline(SubscriptionColumns, ReadOnlyInline):
 
     @admin.display(description=gettext_lazy("started"))
     def started(self, subscription: Subscription) -> SafeString:
-        """When it began."""
         return show_time(subscription.started_at)
 
     @admin.display(description=gettext_lazy("consumption"))

@@ -12,18 +12,90 @@ from django.db.models import Max, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from polar_sync.admin.base import MayView
-from polar_sync.admin.labels import STALE_AFTER, format_age, format_moment, format_number
-from polar_sync.admin.text import clean, show
-from polar_sync.admin.verifications import get_verification
+from polar_sync.admin.formatting import (
+    NOTHING,
+    PAGE_LENGTH,
+    STALE_AFTER,
+    clean,
+    format_age,
+    format_moment,
+    format_number,
+    show,
+    show_label,
+    show_time,
+)
 from polar_sync.exceptions import NetworkError, ServerError
-from polar_sync.models import Organization, SyncRun
+from polar_sync.models import Organization, SyncRun, Verification
 from polar_sync.sync.leases import filter_abandoned
-from polar_sync.sync.steering import CANCELLED, count_heard_since, get_failed_ids
+from polar_sync.sync.runs import CANCELLED, count_heard_since, get_failed_ids
+
+
+def show_verification(organization: Organization) -> SafeString:
+    """How many customers differed from Polar, and when that was seen."""
+    verification = get_verification(organization)
+    if verification is None:
+        return NOTHING
+    return format_html(
+        '{} {} <span class="polar-quiet">· {}</span>',
+        _show_result(verification),
+        _describe(verification),
+        show_time(verification.finished_at),
+    )
+
+
+def _show_result(verification: Verification) -> SafeString:
+    if not verification.checked:
+        return show_label(_("Nobody to compare"))
+    if verification.differing > verification.repaired:
+        return show_label(_("Differs"), tone="bad")
+    if verification.failed:
+        return show_label(pgettext("result of a verification", "Incomplete"), tone="warn")
+    return show_label(_("Equal"), tone="good")
+
+
+def _describe(verification: Verification) -> str:
+    numbers = {
+        "differing": format_number(verification.differing),
+        "checked": format_number(verification.checked),
+        "repaired": format_number(verification.repaired),
+        "failed": format_number(verification.failed),
+    }
+    text = ngettext(
+        "%(differing)s of %(checked)s customer differed",
+        "%(differing)s of %(checked)s customers differed",
+        verification.checked,
+    )
+    parts = [text % numbers]
+    if verification.repaired:
+        parts.append(ngettext("%(repaired)s repaired", "%(repaired)s repaired", verification.repaired) % numbers)
+    if verification.failed:
+        text = ngettext(
+            "%(failed)s could not be asked about", "%(failed)s could not be asked about", verification.failed
+        )
+        parts.append(text % numbers)
+    return ", ".join(parts)
+
+
+def show_examples(organization: Organization) -> SafeString:
+    """Some of what differed."""
+    verification = get_verification(organization)
+    if verification is None or not verification.examples:
+        return NOTHING
+    rows = ((show(text, length=PAGE_LENGTH),) for text in verification.examples)
+    return format_html('<ul class="polar-plain-list">{}</ul>', format_html_join("", "<li>{}</li>", rows))
+
+
+def get_verification(organization: Organization) -> Verification | None:
+    """The last one, where there ever was any."""
+    found: Verification | None = getattr(organization, "verification", None)
+    return found
+
 
 DETAIL_LENGTH = 300
 MAX_FAILURES = 1000

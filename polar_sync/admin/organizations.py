@@ -11,15 +11,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from polar_sync.admin.base import ReadOnlyAdmin
-from polar_sync.admin.labels import show_time
-from polar_sync.admin.run_steering import OrganizationSteeringMixin
-from polar_sync.admin.text import show, show_id
-from polar_sync.admin.verifications import show_examples, show_verification
+from polar_sync.admin.formatting import show, show_id, show_time
+from polar_sync.admin.notices import show_examples, show_verification
+from polar_sync.admin.runs import OrganizationActionsMixin
 from polar_sync.models import Organization
 
 
 @admin.register(Organization)
-class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
+class OrganizationAdmin(OrganizationActionsMixin, ReadOnlyAdmin):
     """The organizations that are mirrored, and how fresh each is."""
 
     list_display = ("label", "own_id", "server_text", "succeeded", "verified")
@@ -29,7 +28,6 @@ class OrganizationAdmin(OrganizationSteeringMixin, ReadOnlyAdmin):
     change_form_template = "admin/polar_sync/organization/change_form.html"
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        """With the button."""
         name = f"{self.admin_site.name}:polar_sync_organization_sync"
         context["polar_may_sync"] = self.has_sync_permission(request)
         context["polar_sync_url"] = reverse(name, args=(context["original"].pk,))

@@ -17,18 +17,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from polar_sync.admin import nouns
+from polar_sync.admin import formatting
 from polar_sync.admin.base import SYNC_PERMISSION, MayView, may_view
-from polar_sync.admin.figures import Figures, get_figures
-from polar_sync.admin.history import Day, read_history
-from polar_sync.admin.labels import format_number, format_share, show_code, show_time
-from polar_sync.admin.money import format_money
-from polar_sync.admin.notices import describe_last_success, find_notices
-from polar_sync.admin.plots import Series, draw_bars, draw_columns
+from polar_sync.admin.figures import Day, Figures, get_figures, get_history
+from polar_sync.admin.formatting import clean, format_money, format_number, format_share, show, show_code, show_time
+from polar_sync.admin.notices import describe_last_success, find_notices, show_verification
+from polar_sync.admin.plots import Series, describe_change, draw_bars, draw_columns, draw_sparkline
 from polar_sync.admin.run_page import format_duration, get_share, show_reason
-from polar_sync.admin.sparklines import describe_change, draw_sparkline
-from polar_sync.admin.text import clean, show
-from polar_sync.admin.verifications import show_verification
 from polar_sync.models import Organization, SyncRun
 
 SHOWN_RUNS = 5
@@ -79,7 +74,7 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
 def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict[str, Any]:
     """Each number only for who may view what it counts."""
     urls = {name: reverse(f"{site_name}:polar_sync_{name}_changelist") for name in COUNTED}
-    history = read_history() if may("customer") or may("subscription") else []
+    history = get_history() if may("customer") or may("subscription") else []
     found: dict[str, Any] = {"cards": []}
     if may("customer") or may("subscription"):
         found["growth"] = _plot_growth(figures, may=may)
@@ -102,7 +97,7 @@ def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict
         ]
     if may("meter"):
         number = format_number(figures.below_zero)
-        name = nouns.name_meters_below_zero(figures.below_zero)
+        name = formatting.name_meters_below_zero(figures.below_zero)
         found["cards"].append(Card(name, number, f"{urls['meter']}?balance=below"))
         found["meters"] = _plot_meters(figures)
     return found
@@ -110,7 +105,7 @@ def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict
 
 def _make_customer_card(figures: Figures, history: Sequence[Day], url: str) -> Card:
     past = _show_history((day.date, day.customers) for day in history)
-    name = nouns.name_customers(figures.customers)
+    name = formatting.name_customers(figures.customers)
     return Card(name, format_number(figures.customers), f"{url}?deleted=no", *past)
 
 
@@ -118,8 +113,8 @@ def _make_subscription_cards(figures: Figures, history: Sequence[Day], url: str)
     active, trialing = (figures.subscriptions.get(status, 0) for status in ("active", "trialing"))
     past = _show_history((day.date, day.active_subscriptions) for day in history)
     return [
-        Card(nouns.name_active_subscriptions(active), format_number(active), f"{url}?status=active", *past),
-        Card(nouns.name_trialing_subscriptions(trialing), format_number(trialing), f"{url}?status=trialing"),
+        Card(formatting.name_active_subscriptions(active), format_number(active), f"{url}?status=active", *past),
+        Card(formatting.name_trialing_subscriptions(trialing), format_number(trialing), f"{url}?status=trialing"),
     ]
 
 

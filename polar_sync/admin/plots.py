@@ -1,18 +1,20 @@
-"""Plots as SVG made here: geometry in Python, colours in the style sheet, nothing from outside."""
+"""Plots and small lines as SVG made here: geometry in Python, colours in the style sheet."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from django.template.loader import render_to_string
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from polar_sync.admin.labels import format_number
-from polar_sync.admin.text import NOTHING
+from polar_sync.admin.figures import SHOWN_DAYS
+from polar_sync.admin.formatting import NOTHING, format_number
 
 BAR_WIDTH = 96
 WIDTH, HEIGHT = 560, 220
@@ -162,3 +164,74 @@ def _get_steps(top: float) -> list[float]:
     """Whole numbers where the axis allows it: half a customer is none."""
     parts = next((parts for parts in (4, 5, 2, 3) if (top / parts).is_integer()), MAX_TICKS if top > MAX_TICKS else 1)
     return [top * number / parts for number in range(parts + 1)]
+
+
+SPARKLINE_WIDTH, SPARKLINE_HEIGHT, SPARKLINE_MARGIN = 160, 36, 4
+FEWEST_POINTS = 2
+_LEAST_SHARE = 0.1
+"""The least part of the highest value that the whole height stands for, so that a small change looks small."""
+
+
+def draw_sparkline(points: Sequence[tuple[date, float]], *, write: Callable[[float], str]) -> SafeString:
+    """The values by day, the last at the end; nothing for a single one. `write` makes a value's text."""
+    if len(points) < FEWEST_POINTS:
+        return SafeString("")
+    places = _place(points)
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    area = f"{places[0][0]:.1f},{SPARKLINE_HEIGHT} {line} {places[-1][0]:.1f},{SPARKLINE_HEIGHT}"
+    return format_html(
+        '<svg class="polar-spark" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title>'
+        '<polygon class="polar-spark-area" points="{}"/><polyline class="polar-spark-line" points="{}"/>'
+        '<circle class="polar-a" cx="{}" cy="{}" r="2.5"/></svg>',
+        SPARKLINE_WIDTH,
+        SPARKLINE_HEIGHT,
+        *[_describe(points, write)] * 2,
+        area,
+        line,
+        *(f"{place:.1f}" for place in places[-1]),
+    )
+
+
+def describe_change(points: Sequence[tuple[date, float]], *, write: Callable[[float], str]) -> str:
+    """What the last value is more or less than the first, and since when; nothing for a single one."""
+    if len(points) < FEWEST_POINTS:
+        return ""
+    (first, before), (_last, after) = points[0], points[-1]
+    since = {"date": _format_day(first), "change": write(abs(after - before))}
+    if after > before:
+        return _("+%(change)s since %(date)s") % since
+    return _("−%(change)s since %(date)s") % since if after < before else _("unchanged since %(date)s") % since
+
+
+def _place(points: Sequence[tuple[date, float]]) -> list[tuple[float, float]]:
+    """A day has its place whether or not the days before it are known."""
+    last = points[-1][0]
+    values = [value for _day, value in points]
+    top, bottom = max(values), min(values)
+    height = max(top - bottom, abs(top) * _LEAST_SHARE) or 1.0
+    middle = (top + bottom) / 2
+    step = (SPARKLINE_WIDTH - 2 * SPARKLINE_MARGIN) / (SHOWN_DAYS - 1)
+    return [
+        (
+            SPARKLINE_WIDTH - SPARKLINE_MARGIN - (last - day).days * step,
+            SPARKLINE_HEIGHT / 2 - (value - middle) / height * (SPARKLINE_HEIGHT - 2 * SPARKLINE_MARGIN),
+        )
+        for day, value in points
+    ]
+
+
+def _describe(points: Sequence[tuple[date, float]], write: Callable[[float], str]) -> str:
+    (first, before), (last, after) = points[0], points[-1]
+    values = [value for _day, value in points]
+    return _("%(before)s on %(first)s, %(after)s on %(last)s; lowest %(lowest)s, highest %(highest)s") % {
+        "before": write(before),
+        "first": _format_day(first),
+        "after": write(after),
+        "last": _format_day(last),
+        "lowest": write(min(values)),
+        "highest": write(max(values)),
+    }
+
+
+def _format_day(day: date) -> str:
+    return date_format(day, "MONTH_DAY_FORMAT")

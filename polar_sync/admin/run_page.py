@@ -17,15 +17,14 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from polar_sync.admin.change_lists import Count
 from polar_sync.admin.display_names import get_display_name
-from polar_sync.admin.labels import format_number, format_share, show_code, show_time
-from polar_sync.admin.paging import Count
-from polar_sync.admin.text import PAGE_LENGTH, clean, show
+from polar_sync.admin.formatting import PAGE_LENGTH, clean, format_number, format_share, show, show_code, show_time
 from polar_sync.models import Customer, CustomerObservation, SyncFailure, SyncRun
 from polar_sync.models.run import OUTCOMES
 from polar_sync.payloads.values import read_uuid
 from polar_sync.sync.leases import filter_abandoned
-from polar_sync.sync.steering import count_heard_since
+from polar_sync.sync.runs import count_heard_since
 
 SHOWN_FAILURES = 100
 READ_FAILURES = 1000

@@ -1,10 +1,10 @@
-"""Runs: is the mirror fresh, and what failed?"""
+"""Runs: is the mirror fresh, what failed, and what a person may do about it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -12,20 +12,139 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
-from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync import sync
+from polar_sync.admin.actions import action_view, enqueue, note, redirect, tell_misconfigured
+from polar_sync.admin.base import ModelAdmin, ReadOnlyAdmin
 from polar_sync.admin.display_names import RUN_STATUSES
 from polar_sync.admin.filters import Filter
-from polar_sync.admin.labels import format_number, format_share, show_code, show_number, show_time
+from polar_sync.admin.formatting import (
+    NOTHING,
+    clean,
+    format_number,
+    format_share,
+    show,
+    show_code,
+    show_number,
+    show_time,
+)
 from polar_sync.admin.run_page import (
     build_parts,
     format_duration,
     format_seconds,
     get_share,
+    has_failures_left,
     show_reason,
 )
-from polar_sync.admin.run_steering import RunSteeringMixin
-from polar_sync.admin.text import NOTHING, clean, show
+from polar_sync.conf import settings
+from polar_sync.exceptions import ConfigurationError, RunActiveError
 from polar_sync.models import Organization, SyncRun
+from polar_sync.sync.runs import cancel_run
+from polar_sync.tasks import retry_failures, sync_pages
+
+MASS_DELETION = "allow_mass_deletion"
+"""The name of the box that must be ticked for a run that may mark many deleted."""
+
+
+def begin(request: HttpRequest, organization: Organization, *, site_name: str, fallback: str) -> HttpResponse:
+    """Start a run or continue an abandoned one, hand it to the workers, and go to its page.
+
+    The row is made here so that there is a page to go to; every request to Polar is the workers'.
+    """
+    try:
+        given = settings.get_organization(organization.name)
+        workers = settings.workers
+        run = sync.begin_run(given, is_mass_deletion_allowed=bool(request.POST.get(MASS_DELETION)))
+    except ConfigurationError as error:
+        tell_misconfigured(request, error)
+        return redirect(fallback)
+    except RunActiveError as error:
+        messages.warning(request, _("A run is active already: this is it. Nothing was started."))
+        return redirect(get_run_url(error.run_id, site_name=site_name))
+    message = _("Run %(run)s of %(organization)s is handed to the workers; this page follows it.")
+    message %= {"run": run.pk, "organization": clean(organization)}
+    enqueue(request, sync_pages, run.pk, message=message, times=workers)
+    return redirect(get_run_url(run.pk, site_name=site_name))
+
+
+def get_run_url(run_id: int | None, *, site_name: str) -> str:
+    """The run's page."""
+    return reverse(f"{site_name}:polar_sync_syncrun_change", args=(run_id,))
+
+
+class OrganizationActionsMixin(ModelAdmin):
+    """The button that starts a run."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.sync_view)
+        return [path("<int:pk>/sync/", view, name="polar_sync_organization_sync"), *super().get_urls()]
+
+    @action_view
+    def sync_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        organization = Organization.objects.filter(pk=pk).first()
+        if organization is None:
+            raise Http404
+        note(request, [organization], "Sync now")
+        fallback = reverse(f"{self.admin_site.name}:polar_sync_organization_changelist")
+        return begin(request, organization, site_name=self.admin_site.name, fallback=fallback)
+
+
+class RunActionsMixin(ModelAdmin):
+    """The buttons on a run's page."""
+
+    def get_urls(self) -> list[URLPattern]:
+        views = {"resume": self.resume_view, "cancel": self.cancel_view, "retry": self.retry_view}
+        wrap = self.admin_site.admin_view
+        return [
+            *(path(f"<int:pk>/{verb}/", wrap(view), name=f"polar_sync_syncrun_{verb}") for verb, view in views.items()),
+            *super().get_urls(),
+        ]
+
+    @action_view
+    def resume_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Have an abandoned run continued, or, where it is too old for that, a new one started."""
+        run = self._get_run(pk)
+        url = get_run_url(pk, site_name=self.admin_site.name)
+        if not run.is_running:
+            messages.warning(request, _("The run has ended already; there is nothing to resume."))
+            return redirect(url)
+        note(request, [run], "Resume")
+        return begin(request, run.organization, site_name=self.admin_site.name, fallback=url)
+
+    @action_view
+    def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """End a run at once, which needs no worker: those that are on it stop at their next write."""
+        run = self._get_run(pk)
+        if cancel_run(pk, by=clean(request.user)):
+            note(request, [run], "Cancel")
+            text = _("The run is cancelled. Its workers stop at their next step; what it had mirrored stays.")
+            messages.success(request, text)
+        else:
+            messages.warning(request, _("The run has ended already; there is nothing to cancel."))
+        return redirect(get_run_url(pk, site_name=self.admin_site.name))
+
+    @action_view
+    def retry_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Have each customer that the run could not mirror asked for again."""
+        run = self._get_run(pk)
+        url = get_run_url(pk, site_name=self.admin_site.name)
+        if not has_failures_left(run):
+            messages.warning(request, _("No failed customer of the run is left; there is nothing to retry."))
+            return redirect(url)
+        try:
+            settings.get_organization(run.organization.name)
+        except ConfigurationError as error:
+            tell_misconfigured(request, error)
+            return redirect(url)
+        note(request, [run], "Retry failed customers")
+        text = _("Workers ask Polar about the failed customers again. Those that are mirrored then are marked here.")
+        enqueue(request, retry_failures, pk, message=text)
+        return redirect(f"{url}?retrying=1")
+
+    def _get_run(self, pk: int) -> SyncRun:
+        run: Any = SyncRun.objects.select_related("organization").filter(pk=pk).first()
+        if run is None:
+            raise Http404
+        return run  # type: ignore[no-any-return]
 
 
 class RunStatusFilter(Filter):
@@ -37,7 +156,7 @@ class RunStatusFilter(Filter):
 
 
 @admin.register(SyncRun)
-class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
+class SyncRunAdmin(RunActionsMixin, ReadOnlyAdmin):
     """What each run came to, and a page that follows one while it goes."""
 
     list_display = (
@@ -123,7 +242,6 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("customers"))
     def listed(self, run: SyncRun) -> SafeString:
-        """Accounted for."""
         return show_number(run.listed)
 
     @admin.display(description=gettext_lazy("changes"))
@@ -154,7 +272,6 @@ class SyncRunAdmin(RunSteeringMixin, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("started"), ordering="started_at")
     def started(self, run: SyncRun) -> SafeString:
-        """When."""
         return show_time(run.started_at)
 
     @admin.display(description=gettext_lazy("took"))

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Exists, Q, QuerySet
 
 from polar_sync.models import BenefitGrant, Customer, Meter, Organization, Subscription, SubscriptionMeter
-from polar_sync.models.search import match_part
+from polar_sync.models.base import match_part
 
 _TEXTS = ("email", "name", "billing_name", "external_id")
 _MAX_WORDS = 8

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from polar_sync.client.answers import ListPage, PolarObject
-from polar_sync.client.polar import PolarClient
-from polar_sync.client.portal import PortalClient
-from polar_sync.client.throttle import RequestBudget
+from polar_sync.client.clients import PolarClient, PortalClient
+from polar_sync.client.rate_limit import RequestBudget
+from polar_sync.client.responses import ListPage, PolarObject
 from polar_sync.client.transport import Usage
 
 __all__ = ["ListPage", "PolarClient", "PolarObject", "PortalClient", "RequestBudget", "Usage"]

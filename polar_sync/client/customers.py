@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+import requests
 from urllib3.exceptions import HTTPError
 
-from polar_sync.client.addresses import (
+from polar_sync.client.parameters import (
     CUSTOMERS,
     CUSTOMERS_EXPORT,
+    MetadataFilter,
+    OrganizationFilter,
     build_customer_path,
     build_external_path,
+    build_list_query,
+    build_organization_query,
+    encode_fields,
 )
-from polar_sync.client.answers import (
-    Call,
+from polar_sync.client.responses import (
     ListPage,
     PolarObject,
+    PolarRequest,
     make_unreadable_error,
     read_balance,
     read_object,
     read_page,
 )
-from polar_sync.client.parameters import (
-    MetadataFilter,
-    OrganizationFilter,
-    build_list_query,
-    build_organization_query,
-    encode_fields,
-)
-from polar_sync.client.rows import read_rows
+from polar_sync.client.sessions import CHUNK
 from polar_sync.client.transport import Transport
 from polar_sync.exceptions import PolarSyncError
 from polar_sync.payloads.interval import Interval
+
+FIRST_COLUMN = "ID"
+LONGEST_LINE = 1024 * 1024
+
+
+def read_rows(response: requests.Response, *, redact: Callable[[str], str]) -> Iterator[dict[str, str]]:
+    """Yield each row by its column names, values through `redact`; never holds more than a row and a chunk.
+
+    ValueError (also as UnicodeDecodeError) or csv.Error for what is no such CSV, one that ends within a row included.
+    Errors of urllib3 and the socket pass.
+    """
+    reader = csv.reader(_read_lines(response), strict=True)
+    header = next(reader, None)
+    if not header or header[0] != FIRST_COLUMN:
+        raise ValueError(f"no CSV whose first column is {FIRST_COLUMN}")
+    for row in reader:
+        if len(row) != len(header):
+            raise ValueError(f"a row of {len(row)} values under {len(header)} columns")
+        yield dict(zip(header, map(redact, row), strict=True))
+
+
+def _read_lines(response: requests.Response) -> Iterator[str]:
+    """Yield lines with their ends: only at line feeds, as a carriage return alone belongs to a value."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    rest = ""
+    while chunk := response.raw.read1(CHUNK, decode_content=True):
+        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+        for line in lines:
+            yield f"{line}\n"
+        if len(rest) > LONGEST_LINE:
+            raise ValueError(f"a line of more than {LONGEST_LINE} characters")
+    # A body without a length that is cut ends like one that is whole, but for this.
+    if rest + decoder.decode(b"", final=True):
+        raise ValueError("an export that ends within a row")
+
 
 PAGE_SIZE = 100
 # Oldest first, unlike Polar's own default: a customer created while paging then shifts no page.
@@ -81,7 +116,7 @@ class Customers:
             sorting=sorting,
             metadata=metadata,
         )
-        return read_page(self._transport.send(Call(method="GET", path=CUSTOMERS, query=pairs)))
+        return read_page(self._transport.send(PolarRequest(method="GET", path=CUSTOMERS, query=pairs)))
 
     def iterate(
         self,
@@ -130,7 +165,7 @@ class Customers:
         https://polar.sh/docs/api-reference/customers/export
         """
         query = build_organization_query(organization_id)
-        return self._stream_rows(Call(method="GET", path=CUSTOMERS_EXPORT, query=query, is_streamed=True))
+        return self._stream_rows(PolarRequest(method="GET", path=CUSTOMERS_EXPORT, query=query, is_streamed=True))
 
     def get(self, customer_id: str | UUID, /) -> PolarObject:
         """Return a customer. https://polar.sh/docs/api-reference/customers/get."""
@@ -157,7 +192,7 @@ class Customers:
         BalanceUnavailableError on a server that no longer has this operation, as none of 2026 has.
         """
         path = build_customer_path(customer_id, suffix="/balance")
-        return read_balance(self._transport.send(Call(method="GET", path=path, is_balance=True)))
+        return read_balance(self._transport.send(PolarRequest(method="GET", path=path, is_balance=True)))
 
     def update(self, customer_id: str | UUID, /, **fields: Any) -> PolarObject:
         """Change the given fields and return the customer; `metadata` is replaced whole, None clears a field.
@@ -183,27 +218,27 @@ class Customers:
         return self._delete(build_external_path(external_id), anonymize=anonymize)
 
     def _read(self, path: str) -> PolarObject:
-        return read_object(self._transport.send(Call(method="GET", path=path)))
+        return read_object(self._transport.send(PolarRequest(method="GET", path=path)))
 
     def _write(self, method: str, path: str, fields: dict[str, Any]) -> PolarObject:
-        return read_object(self._transport.send(Call(method=method, path=path, body=encode_fields(fields))))
+        return read_object(self._transport.send(PolarRequest(method=method, path=path, body=encode_fields(fields))))
 
     def _delete(self, path: str, *, anonymize: bool) -> Interval:
         query = [("anonymize", "true")] if anonymize else []
-        return self._transport.send(Call(method="DELETE", path=path, query=query)).interval
+        return self._transport.send(PolarRequest(method="DELETE", path=path, query=query)).interval
 
-    def _stream_rows(self, call: Call) -> Iterator[dict[str, str]]:
-        answer = self._transport.send(call)
+    def _stream_rows(self, request: PolarRequest) -> Iterator[dict[str, str]]:
+        response = self._transport.send(request)
         failure: PolarSyncError
         try:
-            if answer.response is not None:
-                yield from read_rows(answer.response, redact=self._transport.redact_text)
+            if response.http_response is not None:
+                yield from read_rows(response.http_response, redact=self._transport.redact_text)
         except (csv.Error, ValueError) as error:
-            failure = make_unreadable_error(answer, str(error))
+            failure = make_unreadable_error(response, str(error))
         except (HTTPError, OSError) as error:
-            failure = self._transport.make_stream_error(call, error)
+            failure = self._transport.make_stream_error(request, error)
         else:
             return
         finally:
-            answer.close()
+            response.close()
         raise failure

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from polar_sync.client.answers import Call, ListPage, read_page
 from polar_sync.client.parameters import OrganizationFilter, Query, build_organization_query, build_repeated_query
+from polar_sync.client.responses import ListPage, PolarRequest, read_page
 from polar_sync.client.transport import Transport
 
 PAGE_SIZE = 100
@@ -25,7 +25,7 @@ class _Lists:
 
     def _list(self, query: Query, *, page: int, limit: int) -> ListPage:
         pairs = [*query, ("page", str(page)), ("limit", str(limit))]
-        return read_page(self._transport.send(Call(method="GET", path=self.path, query=pairs)))
+        return read_page(self._transport.send(PolarRequest(method="GET", path=self.path, query=pairs)))
 
 
 class Subscriptions(_Lists):
@@ -99,7 +99,6 @@ class _Catalogue(_Lists):
     def list(
         self, *, organization_id: OrganizationFilter | None = None, page: int = 1, limit: int = PAGE_SIZE
     ) -> ListPage:
-        """Return one page."""
         return self._list(build_organization_query(organization_id), page=page, limit=limit)
 
 

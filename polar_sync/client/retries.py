@@ -17,8 +17,8 @@ import math
 import random
 from datetime import datetime
 
-from polar_sync.client.answers import Call
 from polar_sync.client.clock import parse_http_date
+from polar_sync.client.responses import PolarRequest
 from polar_sync.exceptions import NetworkError, PolarError, RateLimitError, ServerError
 
 FIRST_DELAY = 0.5
@@ -58,8 +58,8 @@ class Attempts:
     `max_wait` is how long the caller's budget may wait for one request, None for ever.
     """
 
-    def __init__(self, call: Call, *, max_attempts: int, max_wait: float | None) -> None:
-        self._call = call
+    def __init__(self, request: PolarRequest, *, max_attempts: int, max_wait: float | None) -> None:
+        self._call = request
         self._max_attempts = max_attempts
         self._max_wait = max_wait
         self._failed = 0

@@ -1,14 +1,20 @@
-"""One connection pool a thread, made when the thread first asks, and never shared with a forked child."""
+"""Connections to Polar: one pool a thread, bodies bounded in time and size, and what urllib3 may log."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import DecodeError
 
 from polar_sync.exceptions import ClientClosedError
 
@@ -80,3 +86,57 @@ class ThreadSessions:
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
+
+
+LARGEST_BODY = 64 * 1024 * 1024
+CHUNK = 64 * 1024
+
+
+def read_body(response: requests.Response, *, deadline: float) -> bytes:
+    """Read the whole body, decoded; `deadline` is a time of `time.monotonic()`.
+
+    TimeoutError past the deadline: a read timeout alone never ends a body that trickles in. OverflowError beyond
+    `LARGEST_BODY`, DecodeError for broken compression; other errors of urllib3 and the socket pass too.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    # read1 returns what has arrived; read would wait until the whole chunk has.
+    while piece := response.raw.read1(CHUNK, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_BODY:
+            raise OverflowError(f"more than {LARGEST_BODY} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the body came in too slowly")
+    return b"".join(pieces)
+
+
+def describe_defect(error: DecodeError | OverflowError) -> str:
+    """Return what is wrong with a body that arrived and cannot be used."""
+    return "its compression is broken" if isinstance(error, DecodeError) else f"it has {error}"
+
+
+# Where urllib3 2 writes that warning.
+_LOGGER = logging.getLogger("urllib3.connection")
+_asked_server: ContextVar[str | None] = ContextVar("polar_sync_asked_server", default=None)
+
+
+@contextmanager
+def quieted(server: str) -> Iterator[None]:
+    """Strip what urllib3 logs meanwhile in this thread of all that the server has said; others log as they did."""
+    token = _asked_server.set(server)
+    try:
+        yield
+    finally:
+        _asked_server.reset(token)
+
+
+def _strip(record: logging.LogRecord) -> bool:
+    server = _asked_server.get()
+    if server is not None and record.levelno >= logging.WARNING:
+        record.msg = f"An answer of {server} has malformed headers; those that follow the first such are not read."
+        record.args, record.exc_info, record.exc_text = (), None, None
+    return True
+
+
+_LOGGER.addFilter(_strip)

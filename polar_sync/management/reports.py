@@ -37,7 +37,6 @@ class BarReport:
         self._bar: tqdm[Any] = tqdm(desc=name, unit=" customers", file=stream, dynamic_ncols=True)
 
     def update(self, run: SyncRun) -> None:
-        """Move the bar."""
         self._bar.total = _get_total(run)
         if run.throttled_seconds >= 1:
             self._bar.set_postfix_str(f"throttled {run.throttled_seconds:.0f} s", refresh=False)

@@ -1,4 +1,4 @@
-"""A Polar organization that is mirrored."""
+"""A Polar organization that is mirrored, and what its mirror held day by day."""
 
 from __future__ import annotations
 
@@ -25,3 +25,69 @@ class Organization(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DailyStatistics(models.Model):
+    """Numbers of an organization as of the last run of a day that succeeded; on other days there is no row.
+
+    Days are those of `TIME_ZONE`. `monthly_recurring_revenue` is by currency, in its smallest unit; what is in it says
+    `polar_sync.store.statistics`.
+    """
+
+    organization = models.ForeignKey(
+        "polar_sync.Organization",
+        verbose_name=_("organization"),
+        on_delete=models.CASCADE,
+        related_name="daily_statistics",
+        db_index=False,  # the constraint below begins with it
+    )
+    date = models.DateField(_("date"))
+    customers = models.PositiveBigIntegerField(_("customers"))
+    active_subscriptions = models.PositiveBigIntegerField(_("active subscriptions"))
+    monthly_recurring_revenue = models.JSONField(_("monthly recurring revenue"), default=dict)
+
+    class Meta:
+        verbose_name = _("daily statistics")
+        verbose_name_plural = _("daily statistics")
+        default_permissions = ()  # they are shown to whoever may view what they count
+        constraints = (models.UniqueConstraint(fields=("organization", "date"), name="polar_statistics_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} on {self.date}: {self.customers}"
+
+
+class Verification(models.Model):
+    """What the last verification of an organization found: the mirror's states beside those of the state endpoint.
+
+    `counts` are the differences by kind of object, `examples` some of them, without what tells of a person.
+    """
+
+    organization = models.OneToOneField(
+        "polar_sync.Organization",
+        verbose_name=_("organization"),
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="verification",
+    )
+    started_at = models.DateTimeField(_("started at"))
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+    checked = models.PositiveBigIntegerField(_("customers checked"), default=0)
+    differing = models.PositiveBigIntegerField(_("customers that differed"), default=0)
+    repaired = models.PositiveBigIntegerField(_("customers repaired"), default=0)
+    failed = models.PositiveBigIntegerField(_("customers that could not be asked about"), default=0)
+    contradictions = models.PositiveBigIntegerField(_("differences"), default=0)
+    unproven = models.PositiveBigIntegerField(_("differences within the hour"), default=0)
+    counts = models.JSONField(_("differences by kind"), default=dict)
+    examples = models.JSONField(_("examples"), default=list)
+
+    class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
+
+    def __str__(self) -> str:
+        return f"{self.organization}: {self.differing} of {self.checked} differed"
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether everybody could be asked about and nobody differed, or no longer does."""
+        return self.differing == self.repaired and not self.failed

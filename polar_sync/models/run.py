@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from polar_sync.models.primary import PrimaryManager
+from polar_sync.models.base import PrimaryManager
 
 OUTCOMES = ("created", "updated", "unchanged", "stale", "deleted", "failed")
 

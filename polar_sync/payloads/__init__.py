@@ -12,7 +12,7 @@ from polar_sync.payloads.objects import (
     read_id,
     read_state,
 )
-from polar_sync.payloads.shapes import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Shape
+from polar_sync.payloads.projection import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Projection
 from polar_sync.payloads.values import project_key
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "SUBSCRIPTION_METER",
     "CustomerPayload",
     "Interval",
-    "Shape",
+    "Projection",
     "StatePayload",
     "dump_canonical",
     "is_equal",

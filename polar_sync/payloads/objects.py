@@ -14,7 +14,7 @@ from uuid import UUID
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import values
 from polar_sync.payloads.canonical import dump_canonical
-from polar_sync.payloads.shapes import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER
+from polar_sync.payloads.projection import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER
 
 CUSTOMER_KEYS = frozenset({"id", "organization_id", *CUSTOMER.columns})
 """What Polar's contract names of a customer, in a list as in a state. Anything else is kept apart by its origin."""
@@ -98,8 +98,8 @@ def _dump_extra(value: Mapping[str, Any]) -> str:
     return dump_canonical(extra) if extra else ""
 
 
-def read_state(value: Any, *, beside: Sequence[Any] = (), own: CustomerPayload | None = None) -> StatePayload:
-    """Read the answer of the state operations, and subscriptions `beside` it. Raises `PayloadError`.
+def read_state(value: Any, *, outside_state: Sequence[Any] = (), own: CustomerPayload | None = None) -> StatePayload:
+    """Read the answer of the state operations, and subscriptions `outside_state` it. Raises `PayloadError`.
 
     `own` is the customer where it has been read already, all but what only its state has. Of two children with one id
     the later modified one is kept. Where that does not tell, their text does and not their place: the order of the
@@ -111,7 +111,7 @@ def read_state(value: Any, *, beside: Sequence[Any] = (), own: CustomerPayload |
     subscriptions = _read_array(value, "active_subscriptions", what=SUBSCRIPTION.name)
     grants = _read_array(value, "granted_benefits", what=GRANT.name)
     meters = _read_array(value, "active_meters", what=METER.name)
-    others = _read_array({"beside": list(beside)}, "beside", what=SUBSCRIPTION.name)
+    others = _read_array({"beside": list(outside_state)}, "beside", what=SUBSCRIPTION.name)
     subscriptions = {**others, **subscriptions}
     outside = others.keys() - {read_id(item, what=SUBSCRIPTION.name) for item in value["active_subscriptions"]}
     subscription_meters = _read_all_subscription_meters(subscriptions)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -14,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from polar_sync import exceptions as polar
-from polar_sync.rest.details import Detail, ParameterError, make_detail
+from polar_sync.rest.validation import Detail, ParameterError, make_detail
 
 logger = logging.getLogger(__name__)
 
@@ -23,116 +24,137 @@ _INVALID_TOKEN = "The access token provided is expired, revoked, malformed, or i
 _INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
 
 
-class ApiError(Exception):
-    """The request ends with this answer; a body of None is none."""
+class ApiError(exceptions.APIException):
+    """The request ends with this response; a body of None is none."""
 
     def __init__(self, status: int, body: Any, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, body)
-        self.status = status
+        super().__init__(body)
+        self.status_code = status
         self.body = body
         self.headers = dict(headers or {})
 
-
-def refuse_missing() -> ApiError:
-    """404 for an object that the mirror does not have, or not for this caller."""
-    return ApiError(404, {"error": "ResourceNotFound", "detail": "Not found"})
-
-
-def refuse_route() -> ApiError:
-    """404 for a path or a version that there is not."""
-    return ApiError(404, {"detail": "Not Found"})
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As for `PolarSyncError`: Python's own would call the class with what its base was given.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
-def refuse_values(details: Sequence[Detail]) -> ApiError:
-    """422 for values that do not fit."""
-    return ApiError(422, {"error": "RequestValidationError", "detail": list(details)})
+class ResourceNotFoundError(ApiError):
+    """For an object that the mirror does not have, or not for this caller."""
+
+    def __init__(self) -> None:
+        super().__init__(404, {"error": "ResourceNotFound", "detail": "Not found"})
 
 
-def refuse_value(kind: str, location: tuple[str | int, ...], message: str, value: Any) -> ApiError:
-    """422 for one value that does not fit."""
-    return refuse_values([make_detail(kind, location, message, value)])
+class UnknownRouteError(ApiError):
+    """For a path or a version that there is not."""
+
+    def __init__(self) -> None:
+        super().__init__(404, {"detail": "Not Found"})
 
 
-def refuse_unauthorized() -> ApiError:
-    """401 without a token, or with one that is for something else."""
-    body = {"error": "Unauthorized", "detail": "Unauthorized"}
-    return ApiError(401, body, headers={"WWW-Authenticate": REALM})
+class RequestValidationError(ApiError):
+    """For values that do not fit, each with its place."""
+
+    def __init__(self, details: Sequence[Detail]) -> None:
+        super().__init__(422, {"error": "RequestValidationError", "detail": list(details)})
+
+    @classmethod
+    def of_value(cls, kind: str, location: tuple[str | int, ...], message: str, value: Any) -> Self:
+        """For one value."""
+        return cls([make_detail(kind, location, message, value)])
 
 
-def refuse_token() -> ApiError:
-    """401 for a token that nobody has."""
-    challenge = f'{REALM}, error="invalid_token", error_description="{_INVALID_TOKEN}"'
-    body = {"error": "invalid_token", "error_description": _INVALID_TOKEN}
-    return ApiError(401, body, headers={"WWW-Authenticate": challenge})
+class UnauthorizedError(ApiError):
+    """Without a token, or with one that is for something else."""
+
+    def __init__(self) -> None:
+        body = {"error": "Unauthorized", "detail": "Unauthorized"}
+        super().__init__(401, body, headers={"WWW-Authenticate": REALM})
 
 
-def refuse_scope(scopes: Sequence[str]) -> ApiError:
-    """403 for a caller without the permission; `scopes` are Polar's words for what would do."""
-    challenge = (
-        f'{REALM}, scope="{" ".join(scopes)}", error="insufficient_scope", error_description="{_INSUFFICIENT_SCOPE}"'
-    )
-    body = {"error": "insufficient_scope", "error_description": _INSUFFICIENT_SCOPE}
-    return ApiError(403, body, headers={"WWW-Authenticate": challenge})
+class InvalidTokenError(ApiError):
+    """For a token that nobody has."""
+
+    def __init__(self) -> None:
+        challenge = f'{REALM}, error="invalid_token", error_description="{_INVALID_TOKEN}"'
+        body = {"error": "invalid_token", "error_description": _INVALID_TOKEN}
+        super().__init__(401, body, headers={"WWW-Authenticate": challenge})
 
 
-def refuse_conflict(error: str, detail: str, **more: Any) -> ApiError:
-    """409: what is asked for does not fit what is going on."""
-    return ApiError(409, {"error": error, "detail": detail, **more})
+class InsufficientScopeError(ApiError):
+    """For a caller without the permission; `scopes` are Polar's words for what would do."""
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        reason = f'error="insufficient_scope", error_description="{_INSUFFICIENT_SCOPE}"'
+        challenge = f'{REALM}, scope="{" ".join(scopes)}", {reason}'
+        body = {"error": "insufficient_scope", "error_description": _INSUFFICIENT_SCOPE}
+        super().__init__(403, body, headers={"WWW-Authenticate": challenge})
+
+
+class ConflictError(ApiError):
+    """What is asked for does not fit what is going on."""
+
+    def __init__(self, error: str, detail: str, **more: Any) -> None:
+        super().__init__(409, {"error": error, "detail": detail, **more})
+
+
+class ThrottledError(ApiError):
+    """Too many requests, for so many seconds."""
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__(429, None, headers={"Retry-After": str(max(1, math.ceil(seconds or 1)))})
 
 
 def handle_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """The answer to an error of a view; None for one that nobody expected."""
-    told = _translate(error, context)
-    if told is None:
+    response_error = _translate(error, context)
+    if response_error is None:
         return None
     set_rollback()
-    return Response(told.body, status=told.status, headers=told.headers)
+    return Response(response_error.body, status=response_error.status_code, headers=response_error.headers)
 
 
 def _translate(error: Exception, context: Mapping[str, Any]) -> ApiError | None:
     match error:
         case ApiError():
-            told: ApiError | None = error
+            response_error: ApiError | None = error
         case ParameterError():
-            told = refuse_values(error.details)
+            response_error = RequestValidationError(error.details)
         case polar.PolarSyncError():
-            told = translate_polar_error(error)
+            response_error = translate_polar_error(error)
         case Http404():
-            told = refuse_route()
+            response_error = UnknownRouteError()
         case exceptions.APIException() | PermissionDenied():
-            told = _translate_refusal(error, context)
+            response_error = _translate_exception(error, context)
         case _:
-            told = None
-    return told
+            response_error = None
+    return response_error
 
 
-def _translate_refusal(error: Exception, context: Mapping[str, Any]) -> ApiError:
+def _translate_exception(error: Exception, context: Mapping[str, Any]) -> ApiError:
+    response_error: ApiError
     match error:
         case exceptions.AuthenticationFailed():
-            told = refuse_token()
+            response_error = InvalidTokenError()
         case exceptions.NotAuthenticated():
-            told = refuse_unauthorized()
+            response_error = UnauthorizedError()
         case exceptions.PermissionDenied() | PermissionDenied():
-            told = _refuse_permission(error, context)
+            response_error = _translate_permission(error, context)
         case exceptions.Throttled():
-            told = _refuse_rate(getattr(error, "wait", None))
+            response_error = ThrottledError(getattr(error, "wait", None))
         case exceptions.MethodNotAllowed():
             allowed = ", ".join(context["view"].allowed_methods)
-            told = ApiError(405, {"detail": "Method Not Allowed"}, headers={"Allow": allowed})
+            response_error = ApiError(405, {"detail": "Method Not Allowed"}, headers={"Allow": allowed})
         case _:
             status = getattr(error, "status_code", 400)
-            told = ApiError(status, {"error": type(error).__name__, "detail": str(error)})
-    return told
+            response_error = ApiError(status, {"error": type(error).__name__, "detail": str(error)})
+    return response_error
 
 
-def _refuse_permission(error: Exception, context: Mapping[str, Any]) -> ApiError:
+def _translate_permission(error: Exception, context: Mapping[str, Any]) -> ApiError:
     if str(error).startswith("CSRF"):
         return ApiError(403, {"error": "Forbidden", "detail": str(error)})
-    return refuse_scope(context["view"].get_scopes())
-
-
-def _refuse_rate(seconds: float | None) -> ApiError:
-    return ApiError(429, None, headers={"Retry-After": str(max(1, math.ceil(seconds or 1)))})
+    return InsufficientScopeError(context["view"].get_scopes())
 
 
 def translate_polar_error(error: polar.PolarSyncError) -> ApiError:
@@ -140,19 +162,19 @@ def translate_polar_error(error: polar.PolarSyncError) -> ApiError:
     match error:
         case polar.ValidationError():
             body = {"error": error.error or "RequestValidationError", "detail": list(error.fields)}
-            told = ApiError(422, body)
+            response_error = ApiError(422, body)
         case polar.NotFoundError():
-            told = refuse_missing()
+            response_error = ResourceNotFoundError()
         case polar.BalanceUnavailableError():
             reason = "This Polar server no longer has the balance operation (removed in 2026)."
-            told = ApiError(404, {"detail": "Not Found"}, headers={"X-Polar-Sync-Reason": reason})
+            response_error = ApiError(404, {"detail": "Not Found"}, headers={"X-Polar-Sync-Reason": reason})
         case polar.RateLimitError() | polar.BudgetWaitError():
-            told = _refuse_rate(error.retry_in)
+            response_error = ThrottledError(error.retry_in)
         case polar.RunActiveError():
-            told = refuse_conflict("RunActive", str(error), run=error.run_id)
+            response_error = ConflictError("RunActive", str(error), run=error.run_id)
         case _:
-            told = _blame_polar(error)
-    return told
+            response_error = _blame_polar(error)
+    return response_error
 
 
 _BLAME: tuple[tuple[tuple[type[polar.PolarSyncError], ...], int, str], ...] = (

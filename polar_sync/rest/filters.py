@@ -1,22 +1,108 @@
-"""What lists can be narrowed by. A filter's `apply` gets the rows and the value that was read."""
+"""What lists can be filtered by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import django_filters
 from django import forms
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db import connections
+from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value
 from rest_framework.request import Request
 
-from polar_sync.models import Subscription
-from polar_sync.models.search import match_beginning, match_part
+from polar_sync.models import Customer, Subscription
+from polar_sync.models.base import match_beginning, match_part
 from polar_sync.payloads import project_key
 from polar_sync.payloads.values import clean_text
-from polar_sync.rest import details
-from polar_sync.rest.fields import METADATA, IdsField, MetadataField, QueryField, RepeatedField, read_text
-from polar_sync.rest.metadata import filter_metadata
+from polar_sync.rest import validation
+from polar_sync.rest.validation import METADATA, IdsField, MetadataField, QueryField, RepeatedField, read_text
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_MAX_DIGITS = 1000
+"""No number is longer; PostgreSQL would refuse to read some that are."""
+
+
+class _Contains(Func):
+    """PostgreSQL: containment, which the index over the metadata answers."""
+
+    template = "(%(expressions)s::jsonb)"
+    arg_joiner = " @> "
+    output_field = BooleanField()
+
+
+class _Text(Func):
+    """PostgreSQL: a key's value as text, even where the key looks like the place in an array."""
+
+    template = "(%(expressions)s::text)"
+    arg_joiner = " ->> "
+    output_field = TextField()
+
+
+class _HasText(Func):
+    """SQLite: the same, whose own `->>` writes true as 1."""
+
+    template = "%(expressions)s"
+    output_field = BooleanField()
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **context: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        """A search through the pairs; only the placeholders of the arguments come from outside."""
+        metadata, key, text = (compiler.compile(part) for part in self.get_source_expressions())
+        sql = (
+            f"EXISTS(SELECT 1 FROM json_each({metadata[0]}) AS pair WHERE pair.key = {key[0]} AND "  # noqa: S608
+            "CASE pair.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(pair.atom AS TEXT) END "
+            f"= {text[0]})"
+        )
+        return sql, (*metadata[1], *key[1], *text[1])
+
+
+def filter_metadata(customers: QuerySet[Customer], wanted: Mapping[str, Sequence[str]]) -> QuerySet[Customer]:
+    """Those who have, for every key, one of its texts as the value."""
+    is_postgresql = connections[customers.db].vendor == "postgresql"
+    for key, texts in wanted.items():
+        found = Q()
+        for text in texts:
+            match = _match_postgresql if is_postgresql else _match_sqlite
+            found |= match(clean_text(key), clean_text(text))
+        customers = customers.filter(found)
+    return customers
+
+
+def _match_sqlite(key: str, text: str) -> Q:
+    return Q(_HasText(F("metadata"), _text(key), _text(text)))
+
+
+def _match_postgresql(key: str, text: str) -> Q:
+    """Containment finds the candidates, the text decides: 5 contains 5.0, which reads otherwise."""
+    candidates = Q()
+    for document in _get_documents(key, text):
+        candidates |= Q(_Contains(F("metadata"), _text(document)))
+    return candidates & Q(_IsText(_Text(F("metadata"), _text(key)), _text(text)))
+
+
+class _IsText(Func):
+    template = "(%(expressions)s)"
+    arg_joiner = " = "
+    output_field = BooleanField()
+
+
+def _get_documents(key: str, text: str) -> Iterator[str]:
+    """JSON of every pair that may read so: the text, a truth, a number."""
+    yield json.dumps({key: text})
+    if text in {"true", "false"}:
+        yield json.dumps({key: text == "true"})
+    if len(text) <= _MAX_DIGITS and _NUMBER.fullmatch(text):
+        # As it was given: a float would lose digits on the way.
+        yield f"{{{json.dumps(key)}:{text}}}"
+
+
+def _text(value: str) -> Value:
+    return Value(value, output_field=TextField())
+
 
 Rows = QuerySet[Any]
 ACTIVE_STATUSES = ("active", "trialing", "past_due")
@@ -35,11 +121,11 @@ class QueryFilter(django_filters.Filter):
         return qs if value is None else self._apply(qs, value)
 
 
-def _once(name: str, read: Callable[[str, details.Location], Any], lookup: str) -> QueryFilter:
+def _once(name: str, read: Callable[[str, validation.Location], Any], lookup: str) -> QueryFilter:
     return QueryFilter(QueryField(name=name, read=read), lambda rows, value: rows.filter(**{lookup: value}))
 
 
-def _any(name: str, read: Callable[[str, details.Location], Any], lookup: str) -> QueryFilter:
+def _any(name: str, read: Callable[[str, validation.Location], Any], lookup: str) -> QueryFilter:
     return _match_any(RepeatedField(name=name, read=read), lookup)
 
 
@@ -89,22 +175,25 @@ class QueryFilterSet(django_filters.FilterSet):
         return name in cls.base_filters and name != "metadata"
 
     @classmethod
-    def narrow(cls, rows: Rows, request: Request) -> Rows:
+    def filter_rows(cls, rows: Rows, request: Request) -> Rows:
         """The rows that the request asks for. Raises `ParameterError`."""
         if not any(map(cls.is_known, request.query_params)):
             return rows
         filters = cls(request.query_params, queryset=rows)
         wrong = [
-            detail for errors in filters.form.errors.as_data().values() for error in errors for detail in _tell(error)
+            detail
+            for errors in filters.form.errors.as_data().values()
+            for error in errors
+            for detail in _list_details(error)
         ]
         if wrong:
-            raise details.ParameterError(*wrong)
+            raise validation.ParameterError(*wrong)
         narrowed: Rows = filters.qs
         return narrowed
 
 
-def _tell(error: Any) -> Sequence[details.Detail]:
-    found: Sequence[details.Detail] = error.params["details"]
+def _list_details(error: Any) -> Sequence[validation.Detail]:
+    found: Sequence[validation.Detail] = error.params["details"]
     return found
 
 
@@ -114,7 +203,7 @@ class CustomerFilterSet(QueryFilterSet):
     organization_id = _any_id("organization_id", "organization_id")
     email = QueryFilter(QueryField(name="email", read=read_text), _filter_email)
     query = QueryFilter(QueryField(name="query", read=read_text), _filter_query)
-    active = QueryFilter(QueryField(name="active", read=details.read_bool), _filter_active)
+    active = QueryFilter(QueryField(name="active", read=validation.read_bool), _filter_active)
     metadata = QueryFilter(MetadataField(required=False), filter_metadata)
 
     @classmethod
@@ -134,9 +223,9 @@ class SubscriptionFilterSet(_ChildFilterSet):
 
     product_id = _any_id("product_id", "product_id")
     status = _any("status", lambda text, _: clean_text(text), "status")
-    current_period_end_before = _once("current_period_end_before", details.read_instant, "current_period_end__lt")
-    current_period_end_after = _once("current_period_end_after", details.read_instant, "current_period_end__gt")
-    cancel_at_period_end = _once("cancel_at_period_end", details.read_bool, "cancel_at_period_end")
+    current_period_end_before = _once("current_period_end_before", validation.read_instant, "current_period_end__lt")
+    current_period_end_after = _once("current_period_end_after", validation.read_instant, "current_period_end__gt")
+    cancel_at_period_end = _once("cancel_at_period_end", validation.read_bool, "cancel_at_period_end")
 
 
 class BenefitGrantFilterSet(_ChildFilterSet):
@@ -145,7 +234,7 @@ class BenefitGrantFilterSet(_ChildFilterSet):
     benefit_id = _any_id("benefit_id", "benefit_id")
     # Polar lists revoked grants too; the mirror has none.
     is_granted = QueryFilter(
-        QueryField(name="is_granted", read=details.read_bool),
+        QueryField(name="is_granted", read=validation.read_bool),
         lambda rows, is_granted: rows if is_granted else rows.none(),
     )
     benefit_type = _any("benefit_type", lambda text, _: clean_text(text), "benefit_type")
@@ -155,7 +244,7 @@ class MeterFilterSet(_ChildFilterSet):
     """Mirrored balances on meters."""
 
     meter_id = _any_id("meter_id", "meter_id")
-    balance_below = _once("balance_below", details.read_number, "balance__lt")
+    balance_below = _once("balance_below", validation.read_number, "balance__lt")
 
 
 class RunFilterSet(QueryFilterSet):
@@ -163,4 +252,4 @@ class RunFilterSet(QueryFilterSet):
 
     STATUSES: ClassVar[tuple[str, ...]] = ("running", "succeeded", "partial", "failed")
     organization = _any("organization", lambda text, _: clean_text(text), "organization__name")
-    status = _any("status", lambda text, at: details.read_choice(text, at, choices=RunFilterSet.STATUSES), "status")
+    status = _any("status", lambda text, at: validation.read_choice(text, at, choices=RunFilterSet.STATUSES), "status")

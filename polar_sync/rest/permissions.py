@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from polar_sync.rest.authentication import SessionToken
-from polar_sync.rest.authorization import has_permissions
+from polar_sync.rest.authentication import SessionToken, has_permissions
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

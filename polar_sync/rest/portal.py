@@ -15,9 +15,8 @@ from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import AuthenticationError
 from polar_sync.models import Customer
 from polar_sync.rest.authentication import SessionToken
-from polar_sync.rest.errors import refuse_missing, refuse_token
-from polar_sync.rest.lookups import filter_customers, find_external
-from polar_sync.rest.rows import CustomerRow, read_rows
+from polar_sync.rest.errors import InvalidTokenError, ResourceNotFoundError
+from polar_sync.rest.queries import CustomerRow, filter_customers, find_external, get_rows
 
 CACHE_SECONDS = 60
 CONFIRMED_SECONDS = 900
@@ -48,10 +47,10 @@ def find_own_customer(request: Request) -> CustomerRow:
     else:
         found = cast("Resolver", import_string(path))(request.user)  # type: ignore[arg-type]
         pk = None if found is None else found.pk
-        rows = read_rows(filter_customers(request, is_restricted=False).filter(pk=pk)) if pk else []
+        rows = get_rows(filter_customers(request, is_restricted=False).filter(pk=pk)) if pk else []
         customer = rows[0] if rows else None
     if customer is None:
-        raise refuse_missing()
+        raise ResourceNotFoundError
     return customer
 
 
@@ -76,7 +75,7 @@ def ask_polar(token: SessionToken) -> dict[str, Any]:
         cache.set(key, kept, CACHE_SECONDS)
         _remember(token, is_known=kept["customer"] is not None)
     if kept["customer"] is None:
-        raise refuse_token()
+        raise InvalidTokenError
     customer: dict[str, Any] = kept["customer"]
     return customer
 

@@ -66,7 +66,6 @@ class WriteThrottle(PolarThrottle):
     scope = "write"
 
     def is_counted(self, request: Request) -> bool:
-        """All other methods."""
         return request.method not in SAFE_METHODS
 
 

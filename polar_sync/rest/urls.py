@@ -20,17 +20,17 @@ from polar_sync.rest.views.children import (
 )
 from polar_sync.rest.views.customers import (
     CustomerBalanceView,
+    CustomerExportView,
     CustomerListView,
     CustomerRefreshView,
     CustomerStateView,
     CustomerView,
+    ExternalCustomerStateView,
+    ExternalCustomerView,
 )
-from polar_sync.rest.views.export import CustomerExportView
-from polar_sync.rest.views.external import ExternalCustomerStateView, ExternalCustomerView
 from polar_sync.rest.views.portal import PortalCustomerView
-from polar_sync.rest.views.runs import RunCancelView, RunListView, RunView
-from polar_sync.rest.views.schema import DocumentationView, SchemaView, answer_missing
-from polar_sync.rest.views.status import StatusView
+from polar_sync.rest.views.runs import RunCancelView, RunListView, RunView, StatusView
+from polar_sync.rest.views.schema import DocumentationView, SchemaView, route_not_found_response
 
 app_name = "polar_sync_rest"
 
@@ -80,5 +80,5 @@ urlpatterns = [
     *_route("v1/sync/status", StatusView, "status"),
     path("openapi.json", SchemaView.as_view(schema=None), name="schema"),
     path("docs/", DocumentationView.as_view(schema=None), name="docs"),
-    re_path(r"^v1(?:/[\s\S]*)?$", answer_missing, name="missing"),
+    re_path(r"^v1(?:/[\s\S]*)?$", route_not_found_response, name="missing"),
 ]

@@ -13,11 +13,11 @@ from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import NotFoundError
 from polar_sync.models import Customer, Organization, on_primary
 from polar_sync.payloads import Interval
-from polar_sync.rest.freshness import format_instant
-from polar_sync.rest.rows import CustomerRow
-from polar_sync.store import apply, observe_absence, observe_customer, read_sightings
+from polar_sync.rest.queries import CustomerRow
+from polar_sync.rest.responses import format_instant
+from polar_sync.store import apply, get_records, observe_absence, observe_customer
 from polar_sync.sync import Connection, get_worker_connection
-from polar_sync.sync.binding import bind_organization
+from polar_sync.sync.connections import bind_organization
 
 # What tells of no person.
 _IMPERSONAL = ("id", "organization_id", "created_at", "modified_at", "type")
@@ -80,7 +80,7 @@ def _mark_deleted(
         data = customer.to_polar()
         kept = {name: data[name] for name in _IMPERSONAL if name in data}
         scrubbed = {**kept, "deleted_at": data.get("deleted_at") or format_instant(interval.end)}
-        sighting = read_sightings([customer_id])[customer_id]
-        if sighting.own is not None:  # nothing that was read before may bring the person back
-            interval = interval.hull(sighting.own.interval)
+        record = get_records([customer_id])[customer_id]
+        if record.own is not None:  # nothing that was read before may bring the person back
+            interval = interval.hull(record.own.interval)
         apply([observe_customer(scrubbed, interval=interval, is_written=True)], organization=row)

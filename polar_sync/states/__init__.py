@@ -1,17 +1,14 @@
 """Where the states of listed customers come from."""
 
-from polar_sync.states.batched import BatchedSource
+from polar_sync.states.batch_fetcher import Mirrored, RowEstimates
+from polar_sync.states.batched import BatchedSource, PartialResults
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.comparison import ABSENT, MARGIN, Difference, Verdict, compare
-from polar_sync.states.confirming import ConfirmingSource
-from polar_sync.states.inquiry import Densities, Mirrored
-from polar_sync.states.judging import find_ended
-from polar_sync.states.knowledge import Knowledge
-from polar_sync.states.leftovers import Leftovers
-from polar_sync.states.lists import ask_lists
-from polar_sync.states.per_customer import PerCustomerSource
-from polar_sync.states.reader import ListReader
-from polar_sync.states.source import Listed, StateAnswer, StateSource, is_hopeless, wait_for
+from polar_sync.states.per_customer import ConfirmingSource, PerCustomerSource
+from polar_sync.states.reader import ListReader, ask_lists
+from polar_sync.states.rules import Knowledge
+from polar_sync.states.samples import find_ended
+from polar_sync.states.source import Listed, StateAnswer, StateSource, stops_fetching, wait_for
 
 __all__ = [
     "ABSENT",
@@ -19,20 +16,20 @@ __all__ = [
     "BatchedSource",
     "Catalogue",
     "ConfirmingSource",
-    "Densities",
     "Difference",
     "Knowledge",
-    "Leftovers",
     "ListReader",
     "Listed",
     "Mirrored",
+    "PartialResults",
     "PerCustomerSource",
+    "RowEstimates",
     "StateAnswer",
     "StateSource",
     "Verdict",
     "ask_lists",
     "compare",
     "find_ended",
-    "is_hopeless",
+    "stops_fetching",
     "wait_for",
 ]

@@ -22,7 +22,7 @@ from polar_sync.states.rules import PRESENT
 
 
 @dataclass(slots=True)
-class Parts:
+class CustomerParts:
     """The list items of one customer, and when each list was read.
 
     `subscriptions` are those asked for as present, `late` those asked for apart; `meters` those listed unnamed,
@@ -69,7 +69,7 @@ class Parts:
         return [item for item in self.subscriptions if item.get("status") in PRESENT]
 
     @property
-    def beside(self) -> list[dict[str, Any]]:
+    def outside_state(self) -> list[dict[str, Any]]:
         """Those that were asked for but are in no state: past due."""
         if self.is_decided:
             present = {item.get("id") for item in self.subscriptions}
@@ -82,7 +82,7 @@ def get_ids(items: Iterable[Mapping[str, Any]]) -> set[UUID]:
     return {key for each in items if (key := read_uuid(each.get("id"))) is not None}
 
 
-def assemble(item: Mapping[str, Any], parts: Parts, fields: StateFields) -> dict[str, Any]:
+def assemble(item: Mapping[str, Any], parts: CustomerParts, fields: StateFields) -> dict[str, Any]:
     """The state of a customer from its item in the customers list and the items of the others."""
     own = {key: value for key, value in item.items() if key in CUSTOMER_KEYS or key in fields.get(known.CUSTOMER)}
     return {
@@ -93,7 +93,7 @@ def assemble(item: Mapping[str, Any], parts: Parts, fields: StateFields) -> dict
     }
 
 
-def assemble_whole(item: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def assemble_whole(item: Mapping[str, Any], parts: CustomerParts) -> dict[str, Any]:
     """The same with every field that the lists have, to be compared with a state."""
     return {
         **item,

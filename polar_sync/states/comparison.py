@@ -21,7 +21,7 @@ from polar_sync.payloads import (
     SUBSCRIPTION,
     SUBSCRIPTION_METER,
     Interval,
-    Shape,
+    Projection,
     dump_canonical,
     is_equal,
     read_state,
@@ -31,7 +31,7 @@ from polar_sync.states import fields as known
 
 MARGIN = timedelta(minutes=1)
 """How long before it was read a list may have been true, in doubt."""
-_SHAPES: Mapping[str, Shape] = {
+_PROJECTIONS: Mapping[str, Projection] = {
     known.CUSTOMER: CUSTOMER,
     known.SUBSCRIPTION: SUBSCRIPTION,
     known.SUBSCRIPTION_METER: SUBSCRIPTION_METER,
@@ -238,7 +238,7 @@ def _compare_fields(
     benefits: Mapping[str, datetime],
 ) -> Iterator[Difference]:
     kind = key[0]
-    timestamps = _SHAPES[kind].timestamps
+    timestamps = _PROJECTIONS[kind].timestamps
     changed_at = benefits.get(str(shown.get(_BENEFIT_ID))) if kind == known.GRANT else None
     for name in sorted((told.keys() | shown.keys()) - _EXEMPT.get(kind, frozenset())):
         left, right = told.get(name, ABSENT), shown.get(name, ABSENT)

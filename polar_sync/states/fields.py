@@ -6,16 +6,27 @@ a state has shown it: https://polar.sh/docs/api-reference/customers/state.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from polar_sync.states.names import escape, unescape
+
+def escape(name: str) -> str:
+    """The name in printable ASCII; most are that already, and stay as they are."""
+    return json.dumps(name)[1:-1]
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` was given."""
+    name: str = json.loads(f'"{text}"')
+    return name
+
 
 SUBSCRIPTION = "subscription"
-SUBSCRIPTION_METER = "subscriptionmeter"
-GRANT = "benefitgrant"
+SUBSCRIPTION_METER = "subscription_meter"
+GRANT = "benefit_grant"
 METER = "meter"
 
 _DATED = frozenset({"id", "created_at", "modified_at"})
@@ -79,7 +90,7 @@ class StateFields:
         """Fields of a list's item of which a state has shown whether they belong into it."""
         return self.shown.get(kind, frozenset()) | self.get_left_out(kind)
 
-    def get_unsure(self) -> dict[str, frozenset[str]]:
+    def get_unreliable_fields(self) -> dict[str, frozenset[str]]:
         """Fields, by kind, for which a stored value is better than the assembled one."""
         kinds = {*_UNSURE, *self.state_only}
         return {kind: _UNSURE.get(kind, frozenset()) | self.state_only.get(kind, frozenset()) for kind in kinds}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from polar_sync.client import PolarClient
-from polar_sync.exceptions import PolarSyncError
-from polar_sync.states.source import TICK_SECONDS, Listed, StateAnswer, is_hopeless
+from polar_sync.exceptions import DeniedStateError, NotFoundError, PolarSyncError
+from polar_sync.states.source import TICK_SECONDS, Listed, StateAnswer, stops_fetching
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PerCustomerSource:
                 on_tick()
                 for future in done:
                     answer = future.result()
-                    is_stopped |= is_hopeless(answer.error)
+                    is_stopped |= stops_fetching(answer.error)
                     yield answer
         finally:
             for future in under_way:
@@ -49,3 +49,20 @@ class PerCustomerSource:
             return StateAnswer(customer_id, state=self.client.customers.get_state(str(customer_id)))
         except PolarSyncError as error:
             return StateAnswer(customer_id, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmingSource(PerCustomerSource):
+    """A `NotFoundError` of this source is Polar's answer to https://polar.sh/docs/api-reference/customers/get."""
+
+    def _fetch_one(self, customer_id: UUID) -> StateAnswer:
+        try:
+            self.client.customers.get(str(customer_id))
+        except PolarSyncError as error:
+            return StateAnswer(customer_id, error=error)
+        answer = PerCustomerSource._fetch_one(self, customer_id)  # noqa: SLF001 - slots leave no `super()`
+        if not isinstance(answer.error, NotFoundError):
+            return answer
+        # One that was deleted in between is not there either when this is tried again.
+        denied = DeniedStateError(f"Polar has this customer, but of its state it says: {answer.error}")
+        return StateAnswer(customer_id, error=denied)

@@ -1,21 +1,25 @@
-"""Lists read for some customers under the rules that a run has learned, once and again."""
+"""Lists read for some customers under the rules that a run has learned, once and again.
+
+Polar never caches its lists, as it does states. https://polar.sh/docs/api-reference/subscriptions/list
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from polar_sync.client import PolarClient
-from polar_sync.states.assembly import Parts
+from polar_sync.client import PolarClient, PolarObject
+from polar_sync.states import fields as known
+from polar_sync.states.assembly import CustomerParts, assemble, assemble_whole, build_subscription
+from polar_sync.states.batch_fetcher import BatchFetcher, Mirrored, RowEstimates
 from polar_sync.states.catalogue import Catalogue
+from polar_sync.states.comparison import index_objects, is_of_benefit, is_readable, is_same_version
 from polar_sync.states.fields import StateFields
-from polar_sync.states.inquiry import Densities, Inquiry, Mirrored
-from polar_sync.states.knowledge import Knowledge
-from polar_sync.states.requests import build_calls, build_unfiltered_calls
-from polar_sync.states.source import wait_for
+from polar_sync.states.rules import Knowledge, build_calls, build_unfiltered_calls
+from polar_sync.states.source import StateAnswer, wait_for
 
 
 @dataclass(slots=True)
@@ -24,22 +28,22 @@ class ListReader:
 
     client: PolarClient
     executor: Executor
-    densities: Densities
+    estimates: RowEstimates
     knowledge: Knowledge
     catalogue: Catalogue = field(default_factory=Catalogue)
     mirrored: Mirrored = field(default_factory=Mirrored)
 
-    def inquire(self, parts: dict[UUID, Parts]) -> Inquiry:
+    def make_fetcher(self, parts: dict[UUID, CustomerParts]) -> BatchFetcher:
         """The requests that complete these parts, not sent yet."""
         knowledge = self.knowledge
         archived = knowledge.archived or frozenset()
         is_decided = knowledge.is_active_decisive
-        return Inquiry(
+        return BatchFetcher(
             self.client,
             self.executor,
             build_calls(self.client, is_active_decisive=is_decided, archived=archived),
             parts=parts,
-            densities=self.densities,
+            estimates=self.estimates,
             fields=knowledge.fields,
             catalogue=self.catalogue,
             mirrored=self.mirrored,
@@ -47,35 +51,115 @@ class ListReader:
             is_decided=is_decided,
         )
 
-    def read(self, ids: Iterable[UUID], *, on_tick: Callable[[], None]) -> dict[UUID, Parts]:
+    def read(self, ids: Iterable[UUID], *, on_tick: Callable[[], None]) -> dict[UUID, CustomerParts]:
         """What the lists hold of these customers now; without those of whom they cannot tell."""
-        return _finish(self.inquire({key: Parts() for key in ids}), on_tick)
+        return _finish(self.make_fetcher({key: CustomerParts() for key in ids}), on_tick)
 
     def read_unfiltered(
         self, ids: Iterable[UUID], *, meters: Collection[str], on_tick: Callable[[], None]
-    ) -> dict[UUID, Parts]:
+    ) -> dict[UUID, CustomerParts]:
         """Their subscriptions and grants whatever has become of them, and these meters of theirs, named."""
-        inquiry = Inquiry(
+        fetcher = BatchFetcher(
             self.client,
             self.executor,
             build_unfiltered_calls(self.client, meters),
-            parts={key: Parts() for key in ids},
-            densities=Densities(),  # what ended counts here and in no other answer
+            parts={key: CustomerParts() for key in ids},
+            estimates=RowEstimates(),  # what ended counts here and in no other answer
             fields=StateFields(),
             catalogue=self.catalogue,
             mirrored=Mirrored(),
             is_decided=True,
         )
-        return _finish(inquiry, on_tick)
+        return _finish(fetcher, on_tick)
 
     def read_customer(self, customer_id: UUID, *, on_tick: Callable[[], None]) -> Mapping[str, Any]:
         """The customer's own fields now."""
         return wait_for(self.executor.submit(self.client.customers.get, str(customer_id)), on_tick=on_tick)
 
 
-def _finish(inquiry: Inquiry, on_tick: Callable[[], None]) -> dict[UUID, Parts]:
-    inquiry.run(on_tick)
-    if inquiry.obstacle is not None:
-        raise inquiry.obstacle
-    complete = inquiry.get_complete()
-    return {key: parts for key, parts in inquiry.parts.items() if key in complete}
+def _finish(fetcher: BatchFetcher, on_tick: Callable[[], None]) -> dict[UUID, CustomerParts]:
+    fetcher.run(on_tick)
+    if fetcher.stopping_error is not None:
+        raise fetcher.stopping_error
+    complete = fetcher.get_complete()
+    return {key: parts for key, parts in fetcher.parts.items() if key in complete}
+
+
+def ask_lists(
+    reader: ListReader,
+    *,
+    listed: Mapping[UUID, Mapping[str, Any]],
+    shown: Mapping[UUID, Mapping[str, Any]],
+    on_tick: Callable[[], None],
+) -> Iterator[StateAnswer]:
+    """Yield an answer for each customer, put together from the lists; one without an error or state cannot be.
+
+    `listed` are their items of the customers list, `shown` the states that some of them were seen to have: which
+    fields a state has is learned from these too, and which of its meters have to be named. An object that was shown
+    in the same version is as it was shown.
+    """
+    knowledge, fields = reader.knowledge, reader.knowledge.fields
+    knowledge.archived = (knowledge.archived or frozenset()) | _get_meters(shown)
+    fetcher = reader.make_fetcher({key: CustomerParts() for key in listed})
+    fetcher.run(on_tick)
+    complete = fetcher.get_complete()
+    told = {key: assemble_whole(listed[key], fetcher.parts[key]) for key in complete}
+    readable = {key for key in complete if is_readable(told[key])}
+    for key in readable & shown.keys():
+        ours = index_objects(told[key])
+        for place, seen in index_objects(shown[key]).items():
+            if place in ours and is_same_version(ours[place], seen):
+                fields.learn(place[0], seen, ours[place])
+    for key in listed:
+        if key not in complete:
+            yield StateAnswer(key, error=fetcher.errors.get(key) or fetcher.stopping_error)
+            continue
+        if key not in readable:
+            yield StateAnswer(key)
+            continue
+        parts = fetcher.parts[key]
+        assembled = assemble(listed[key], parts, fields)
+        if key in shown:
+            assembled = _prefer_shown(assembled, shown[key], is_refuted=bool(knowledge.refutation))
+        state = PolarObject(assembled, interval=parts.interval)
+        outside_state = tuple(build_subscription(each, fields) for each in parts.outside_state)
+        yield StateAnswer(
+            key,
+            state=state,
+            outside_state=outside_state,
+            unreliable_fields=fields.get_unreliable_fields(),
+            gone=parts.gone,
+        )
+
+
+def _prefer_shown(assembled: dict[str, Any], shown: Mapping[str, Any], *, is_refuted: bool) -> dict[str, Any]:
+    """The state with its objects as they were shown, but for what lists tell better unless they are refuted."""
+    objects = index_objects(shown)
+
+    def settle(kind: str, child: dict[str, Any], *parents: str) -> dict[str, Any]:
+        seen = objects.get((kind, (*parents, str(child["id"]))))
+        if seen is None or not is_same_version(child, seen):
+            return child
+        newer = {name: value for name, value in child.items() if kind == known.GRANT and is_of_benefit(name)}
+        return {**seen, **({} if is_refuted else newer)}
+
+    def settle_subscription(child: dict[str, Any]) -> dict[str, Any]:
+        settled, meters = settle(known.SUBSCRIPTION, child), child.get("meters")
+        if not isinstance(meters, list):
+            return settled
+        return {**settled, "meters": [settle(known.SUBSCRIPTION_METER, each, str(child["id"])) for each in meters]}
+
+    return {
+        **assembled,
+        "active_subscriptions": [settle_subscription(each) for each in assembled["active_subscriptions"]],
+        "granted_benefits": [settle(known.GRANT, each) for each in assembled["granted_benefits"]],
+        "active_meters": [settle(known.METER, each) for each in assembled["active_meters"]],
+    }
+
+
+def _get_meters(shown: Mapping[UUID, Mapping[str, Any]]) -> frozenset[str]:
+    """The meters that these states hold: an archived one is listed only where it is named."""
+    objects = [
+        item for state in shown.values() for place, item in index_objects(state).items() if place[0] == known.METER
+    ]
+    return frozenset(str(item["meter_id"]) for item in objects if item.get("meter_id"))

@@ -34,16 +34,16 @@ Listed = Mapping[UUID, Mapping[str, Any] | None]
 class StateAnswer:
     """What was found out about one customer: `state` or `error`, or neither where the lists cannot tell.
 
-    `unsure` is None for Polar's own answer. For a state put together from lists it names the fields, by kind of
-    object, of which a stored value is better, and `gone` are stored meters of which Polar, asked for them by name, no
-    longer tells. `beside` are subscriptions that are in no state, such as past due ones.
+    `unreliable_fields` is None for Polar's own answer. For a state put together from lists it names the fields, by kind
+    of object, of which a stored value is better, and `gone` are stored meters of which Polar, asked for them by name,
+    no longer tells. `outside_state` are subscriptions that are in no state, such as past due ones.
     """
 
     id: UUID
     state: PolarObject | None = None
     error: PolarSyncError | None = None
-    unsure: Mapping[str, frozenset[str]] | None = None
-    beside: tuple[dict[str, Any], ...] = field(default=())
+    unreliable_fields: Mapping[str, frozenset[str]] | None = None
+    outside_state: tuple[dict[str, Any], ...] = field(default=())
     gone: frozenset[UUID] = frozenset()
 
 
@@ -65,6 +65,6 @@ def wait_for(future: Future[T], *, on_tick: Callable[[], None]) -> T:
     return future.result()
 
 
-def is_hopeless(error: PolarSyncError | None) -> bool:
+def stops_fetching(error: PolarSyncError | None) -> bool:
     """Whether asking for the next customer right after this error is bound to fail too."""
     return isinstance(error, BudgetError | RateLimitError | AuthenticationError | MissingScopeError | ClientClosedError)

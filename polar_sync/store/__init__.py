@@ -2,7 +2,6 @@
 
 from polar_sync.store.apply import apply
 from polar_sync.store.catalogue import Found, apply_catalogue
-from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
 from polar_sync.store.observations import (
     REPLICA_LAG,
     Observation,
@@ -11,7 +10,8 @@ from polar_sync.store.observations import (
     observe_customer,
     observe_state,
 )
-from polar_sync.store.sightings import Sighting, read_sightings
+from polar_sync.store.ordering import ObservationRecord, get_records
+from polar_sync.store.results import ApplyResult, Change, ChangeKind, Outcome
 
 __all__ = [
     "REPLICA_LAG",
@@ -20,13 +20,13 @@ __all__ = [
     "ChangeKind",
     "Found",
     "Observation",
+    "ObservationRecord",
     "Outcome",
-    "Sighting",
     "apply",
     "apply_catalogue",
+    "get_records",
     "observe_absence",
     "observe_assembled",
     "observe_customer",
     "observe_state",
-    "read_sightings",
 ]

@@ -14,15 +14,20 @@ from polar_sync.exceptions import OrganizationMismatchError
 from polar_sync.models import Customer, Organization
 from polar_sync.payloads import Interval
 from polar_sync.signals import announce_changes
-from polar_sync.store import parents
-from polar_sync.store.changes import ApplyResult, Change, ChangeKind, Outcome
-from polar_sync.store.children import KINDS, Stored, read_holders, read_owned
-from polar_sync.store.locking import RowsMovedError, insert_missing, lock_sightings
-from polar_sync.store.observations import Children, Folded, Observation, Origin, fold
-from polar_sync.store.ordering import Order, Reading, Source
-from polar_sync.store.parents import CustomerRow, CustomerWrite, build_customer
+from polar_sync.store import customers
+from polar_sync.store.children import KINDS, Stored, get_holders, get_owned
+from polar_sync.store.customers import (
+    ConcurrentChangeError,
+    CustomerRow,
+    CustomerWrite,
+    build_customer,
+    insert_missing,
+    lock_observation_records,
+)
+from polar_sync.store.observations import Children, MergedObservation, Observation, Origin, merge_observations
+from polar_sync.store.ordering import ObservationRecord, Order, Reading, Source, write_observation_records
 from polar_sync.store.plans import ObservedChildren, Plan, narrow_states, order_children, plan_children, write_plan
-from polar_sync.store.sightings import Sighting, write_sightings
+from polar_sync.store.results import ApplyResult, Change, ChangeKind, Outcome
 
 _MAX_ATTEMPTS = 10
 _IMPOSSIBLE_LEAD = timedelta(days=1)
@@ -33,7 +38,7 @@ _LONG_AGO = Reading(Interval.at(datetime.min.replace(tzinfo=UTC)), Source.STATE)
 class _Locked:
     """A batch under lock: what was known before, what becomes of each customer, and of their children."""
 
-    before: Mapping[UUID, Sighting]
+    before: Mapping[UUID, ObservationRecord]
     writes: Mapping[UUID, CustomerWrite]
     observed: Mapping[UUID, ObservedChildren]
     plan: Plan
@@ -56,8 +61,8 @@ def apply(
     mark every customer of the batch as seen by that run, be it stale or not. Signals go out after commit. Raises
     `OrganizationMismatchError`, with nothing written, where Polar names another organization than this one.
     """
-    folded = fold(observations)
-    polar_id = _get_polar_id(organization, folded)
+    merged = merge_observations(observations)
+    polar_id = _get_polar_id(organization, merged)
     using = router.db_for_write(Customer)
     absent: frozenset[UUID] = frozenset()
     others: frozenset[UUID] = frozenset()
@@ -65,22 +70,22 @@ def apply(
         try:
             with transaction.atomic(using=using):
                 now = timezone.now()
-                rows = [build_customer(key, folded[key], organization_id=polar_id, synced_at=now) for key in absent]
+                rows = [build_customer(key, merged[key], organization_id=polar_id, synced_at=now) for key in absent]
                 insert_missing(rows, using=using)
-                locked = _lock_and_plan(folded, organization=organization, others=others, using=using, now=now)
-                result = _write(folded, locked, using=using, seen=(run_id, pass_number), now=now)
+                locked = _lock_and_plan(merged, organization=organization, others=others, using=using, now=now)
+                result = _write(merged, locked, using=using, seen=(run_id, pass_number), now=now)
                 announce_changes(result.changes, organization=organization, using=using)
-        except RowsMovedError as error:
+        except ConcurrentChangeError as error:
             reason, absent, others = error, absent | error.absent, others | error.holders
         else:
             return result
     raise RuntimeError("Others kept changing the rows of this batch while they were being locked.") from reason
 
 
-def _get_polar_id(organization: Organization, folded: Mapping[UUID, Folded]) -> UUID:
+def _get_polar_id(organization: Organization, merged: Mapping[UUID, MergedObservation]) -> UUID:
     if organization.polar_id is None:
         raise OrganizationMismatchError(f"It is not known yet which Polar organization {organization.name!r} is.")
-    for item in folded.values():
+    for item in merged.values():
         named = item.own.organization_id if item.own else None
         if named is not None and named != organization.polar_id:
             raise OrganizationMismatchError(
@@ -91,7 +96,7 @@ def _get_polar_id(organization: Organization, folded: Mapping[UUID, Folded]) -> 
 
 
 def _lock_and_plan(
-    folded: Mapping[UUID, Folded],
+    merged: Mapping[UUID, MergedObservation],
     *,
     organization: Organization,
     others: Collection[UUID],
@@ -102,49 +107,51 @@ def _lock_and_plan(
 
     Nearly always all of it has rows and its children already, which nobody else holds: that is what is tried first.
     """
-    before = lock_sightings({*folded, *others}, using=using)
-    if absent := folded.keys() - before.keys():
-        raise RowsMovedError("a customer has no row", absent=absent)
+    before = lock_observation_records({*merged, *others}, using=using)
+    if absent := merged.keys() - before.keys():
+        raise ConcurrentChangeError("a customer has no row", absent=absent)
     for owner in others:  # one that was loaded from a dump without its observation was never observed
-        before.setdefault(owner, Sighting())
-    latest = _get_latest(folded, now=now)
-    before = {key: _drop_impossible(sighting, latest=latest) for key, sighting in before.items()}
-    rows = parents.read_customers(folded, using=using)
-    if absent := folded.keys() - rows.keys():
-        raise RowsMovedError("a customer was removed", absent=absent)
+        before.setdefault(owner, ObservationRecord())
+    latest = _get_latest(merged, now=now)
+    before = {key: _drop_impossible(record, latest=latest) for key, record in before.items()}
+    rows = customers.get_customers(merged, using=using)
+    if absent := merged.keys() - rows.keys():
+        raise ConcurrentChangeError("a customer was removed", absent=absent)
     _check_rows(rows, organization)
-    writes = {key: parents.merge_customer(rows[key], item, before=before[key]) for key, item in folded.items()}
-    observed = _order_all(folded, writes, before)
-    stored = read_owned(before if observed else (), using=using)
+    writes = {key: customers.merge_customer(rows[key], item, before=before[key]) for key, item in merged.items()}
+    observed = _order_all(merged, writes, before)
+    stored = get_owned(before if observed else (), using=using)
     narrow_states(observed, stored=stored, customers=writes)
-    holders = read_holders(_collect_new_ids((one.children for one in observed.values()), stored), using=using)
+    holders = get_holders(_collect_new_ids((one.children for one in observed.values()), stored), using=using)
     if holders := holders - before.keys():
-        raise RowsMovedError("a child is another customer's", holders=holders)
+        raise ConcurrentChangeError("a child is another customer's", holders=holders)
     return _Locked(before, writes, observed, plan_children(observed, stored=stored, before=before))
 
 
-def _drop_impossible(sighting: Sighting, *, latest: datetime) -> Sighting:
+def _drop_impossible(record: ObservationRecord, *, latest: datetime) -> ObservationRecord:
     """Times that nothing can have been read at guard nothing: else they would until they have come."""
-    if sighting.own is not None and sighting.own.interval.start > latest:
-        sighting = sighting.with_own(_LONG_AGO)
-    if sighting.state is not None and sighting.state.interval.start > latest:
-        sighting = sighting.with_state(_LONG_AGO)
-    if sighting.absent_at is not None and sighting.absent_at > latest:
-        sighting = sighting._replace(absent_at=None)
-    return sighting
+    if record.own is not None and record.own.interval.start > latest:
+        record = record.with_own(_LONG_AGO)
+    if record.state is not None and record.state.interval.start > latest:
+        record = record.with_state(_LONG_AGO)
+    if record.absent_at is not None and record.absent_at > latest:
+        record = record._replace(absent_at=None)
+    return record
 
 
-def _get_latest(folded: Mapping[UUID, Folded], *, now: datetime) -> datetime:
+def _get_latest(merged: Mapping[UUID, MergedObservation], *, now: datetime) -> datetime:
     """A time that no answer so far can be of, on whichever clock."""
-    readings = [each for item in folded.values() for each in (item.own_reading, item.children_reading)]
+    readings = [each for item in merged.values() for each in (item.own_reading, item.children_reading)]
     return max([now, *(each.interval.end for each in readings if each is not None)]) + _IMPOSSIBLE_LEAD
 
 
 def _order_all(
-    folded: Mapping[UUID, Folded], writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]
+    merged: Mapping[UUID, MergedObservation],
+    writes: Mapping[UUID, CustomerWrite],
+    before: Mapping[UUID, ObservationRecord],
 ) -> dict[UUID, ObservedChildren]:
     observed: dict[UUID, ObservedChildren] = {}
-    for key, item in folded.items():
+    for key, item in merged.items():
         if item.children_reading is None:
             continue
         is_gone = writes[key].row.deleted_at is not None
@@ -166,7 +173,7 @@ def _collect_new_ids(children: Iterable[Children], stored: Stored) -> dict[str, 
 
 
 def _write(
-    folded: Mapping[UUID, Folded],
+    merged: Mapping[UUID, MergedObservation],
     locked: _Locked,
     *,
     using: str,
@@ -189,21 +196,21 @@ def _write(
         for key, write in writes.items()
         if write.is_changed or (key in touched and write.row.synced_at != now)
     ]
-    parents.write_customers(changed, synced_at=now, using=using)
+    customers.write_customers(changed, synced_at=now, using=using)
     if touched - writes.keys():  # customers outside the batch that lost a child to one of it
         Customer.all_objects.using(using).filter(pk__in=touched - writes.keys()).update(synced_at=now)
     write_plan(locked.plan, using=using)
-    sightings = {key: write.after for key, write in writes.items()}
-    write_sightings({**sightings, **_mark(sightings, *seen, without=unresolved)}, using=using)
+    records = {key: write.after for key, write in writes.items()}
+    write_observation_records({**records, **_mark(records, *seen, without=unresolved)}, using=using)
     return ApplyResult(
         {
-            key: _get_outcome(folded[key], write, locked, is_touched=key in touched)
+            key: _get_outcome(merged[key], write, locked, is_touched=key in touched)
             for key, write in known.items()
             if key not in unresolved
         },
         tuple(changes),
         {key: before[key] for key in known if key not in unresolved},
-        {key: sightings[key] for key in unresolved},
+        {key: records[key] for key in unresolved},
     )
 
 
@@ -219,18 +226,20 @@ def _check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) ->
 
 
 def _mark(
-    sightings: Mapping[UUID, Sighting], run_id: int | None, pass_number: int | None, *, without: Collection[UUID]
-) -> Mapping[UUID, Sighting]:
+    records: Mapping[UUID, ObservationRecord], run_id: int | None, pass_number: int | None, *, without: Collection[UUID]
+) -> Mapping[UUID, ObservationRecord]:
     if run_id is None:
         return {}
     return {
         key: item._replace(seen_by_run=run_id, seen_in_pass=pass_number)
-        for key, item in sightings.items()
+        for key, item in records.items()
         if key not in without
     }
 
 
-def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, Sighting]) -> Iterable[Change]:
+def _get_customer_changes(
+    writes: Mapping[UUID, CustomerWrite], before: Mapping[UUID, ObservationRecord]
+) -> Iterable[Change]:
     for key, write in writes.items():
         if not before[key].is_known:
             yield Change(ChangeKind.CREATED, "customer", key, key, None, write.row.payload)
@@ -238,7 +247,7 @@ def _get_customer_changes(writes: Mapping[UUID, CustomerWrite], before: Mapping[
             yield Change(ChangeKind.UPDATED, "customer", key, key, write.before, write.row.payload)
 
 
-def _get_outcome(item: Folded, write: CustomerWrite, locked: _Locked, *, is_touched: bool) -> Outcome:
+def _get_outcome(item: MergedObservation, write: CustomerWrite, locked: _Locked, *, is_touched: bool) -> Outcome:
     if write.was_living and write.row.deleted_at is not None:
         return Outcome.DELETED
     if not locked.before[item.id].is_known:
@@ -248,7 +257,7 @@ def _get_outcome(item: Folded, write: CustomerWrite, locked: _Locked, *, is_touc
     return Outcome.STALE if all(_iterate_refusals(item, write, locked)) else Outcome.UNCHANGED
 
 
-def _iterate_refusals(item: Folded, write: CustomerWrite, locked: _Locked) -> Iterable[bool]:
+def _iterate_refusals(item: MergedObservation, write: CustomerWrite, locked: _Locked) -> Iterable[bool]:
     """For each part that something was said of, whether what is stored of it is later."""
     if item.own is not None:
         yield write.is_refused

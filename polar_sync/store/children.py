@@ -13,8 +13,18 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
 
 from polar_sync.models import BenefitGrant, Meter, Subscription, SubscriptionMeter
-from polar_sync.payloads import GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Shape
+from polar_sync.payloads import (
+    GRANT,
+    METER,
+    SUBSCRIPTION,
+    SUBSCRIPTION_METER,
+    Projection,
+    dump_canonical,
+    load_canonical,
+)
 from polar_sync.payloads.objects import ChildPayload
+from polar_sync.store.observations import Children, Origin
+from polar_sync.store.ordering import Order
 
 ChildModel = type[Subscription] | type[SubscriptionMeter] | type[BenefitGrant] | type[Meter]
 
@@ -26,7 +36,7 @@ class Kind:
     name: str
     array: str
     model: ChildModel
-    shape: Shape
+    shape: Projection
     parent: str
     owner: str
     flag: str = ""
@@ -36,7 +46,7 @@ class Kind:
 KINDS = (
     Kind("subscription", "subscriptions", Subscription, SUBSCRIPTION, "customer_id", "customer_id", "is_in_state"),
     Kind(
-        "subscriptionmeter",
+        "subscription_meter",
         "subscription_meters",
         SubscriptionMeter,
         SUBSCRIPTION_METER,
@@ -44,7 +54,7 @@ KINDS = (
         "subscription__customer_id",
         "subscription__is_in_state",
     ),
-    Kind("benefitgrant", "grants", BenefitGrant, GRANT, "customer_id", "customer_id"),
+    Kind("benefit_grant", "grants", BenefitGrant, GRANT, "customer_id", "customer_id"),
     Kind("meter", "meters", Meter, METER, "customer_id", "customer_id"),
 )
 _MAX_IDS = 5_000
@@ -64,7 +74,7 @@ class StoredChild(NamedTuple):
 Stored = dict[str, dict[UUID, StoredChild]]
 
 
-def read_owned(customer_ids: Collection[UUID], *, using: str) -> Stored:
+def get_owned(customer_ids: Collection[UUID], *, using: str) -> Stored:
     """All children of these customers, in one statement."""
     stored: Stored = {kind.name: {} for kind in KINDS}
     if not customer_ids:
@@ -86,7 +96,7 @@ def read_owned(customer_ids: Collection[UUID], *, using: str) -> Stored:
     return stored
 
 
-def read_holders(ids: Mapping[str, Collection[UUID]], *, using: str) -> set[UUID]:
+def get_holders(ids: Mapping[str, Collection[UUID]], *, using: str) -> set[UUID]:
     """The customers who hold the children with these ids by kind, in one statement for any usual number."""
     holders: set[UUID] = set()
     pending = [(kind, list(ids[kind.name])) for kind in KINDS]
@@ -155,3 +165,39 @@ def _has_dependents(kind: Kind) -> bool:
     ours = {other.model for other in KINDS}
     relations: Iterable[Any] = get_candidate_relations_to_delete(options)
     return any(item.related_model not in ours and item.on_delete is not DO_NOTHING for item in relations)
+
+
+def prefer_stored(stored: str, observed: str, *, fields: Collection[str] | None) -> str:
+    """The observed object with these fields as they are stored, absence included."""
+    if not fields or stored == observed:
+        return observed
+    old, new = _load(stored), _load(observed)
+    kept = {name: old[name] for name in fields if name in old}
+    merged = {**{name: value for name, value in new.items() if name not in fields}, **kept}
+    return dump_canonical(merged) if merged else ""
+
+
+def settle_payload(kind: str, row: StoredChild, child: ChildPayload, children: Children) -> str:
+    """The payload of a child that has a row: what the lists are unsure of stays as a state once told it."""
+    fields = children.unreliable_fields.get(kind)
+    if not fields or row.payload == child.payload:
+        return child.payload
+    old, new = _load(row.payload), _load(child.payload)
+    if old.get("product_id") != new.get("product_id"):  # another plan: what was known of the old one is no better
+        return child.payload
+    return prefer_stored(row.payload, child.payload, fields=fields)
+
+
+def is_out_of_sight(kind: str, row: StoredChild, children: Children, *, order: Order) -> bool:
+    """Whether it means nothing that a stored child was not told of.
+
+    Lists show an archived meter only where it is named: what leaves is what was not shown even then. A state leaves out
+    past due subscriptions, which stay until it is sure that it is later than what told of them.
+    """
+    if children.origin is Origin.LISTS:
+        return kind == "meter" and row.id not in children.gone
+    return children.origin is Origin.STATE and not row.is_in_state and order is not Order.LATER
+
+
+def _load(text: str) -> dict[str, Any]:
+    return load_canonical(text) if text else {}

@@ -15,10 +15,9 @@ from uuid import UUID
 
 from polar_sync.payloads import STATE_AGE, CustomerPayload, Interval, StatePayload, read_customer, read_state
 from polar_sync.payloads.objects import ChildPayload, iterate_objects
-from polar_sync.store.ordering import Reading, Source, bound_start, supersedes, trust_version
-from polar_sync.store.sightings import Sighting
+from polar_sync.store.ordering import ObservationRecord, Reading, Source, bound_start, supersedes, trust_version
 
-Unsure = Mapping[str, frozenset[str]]
+UnreliableFields = Mapping[str, frozenset[str]]
 """Fields, by kind of object, of which a stored value is better than the one that was observed."""
 
 REPLICA_LAG = timedelta(seconds=5)
@@ -29,18 +28,18 @@ REPLICA_LAG = timedelta(seconds=5)
 class Observation:
     """One answer about one customer: its fields, or its state, or (neither) that it does not exist.
 
-    `unsure` is set for a state that was put together from lists; `gone` are then the meters that no list has, though
-    one was asked for them by name. `follows` is what was stored of the customer when the request was sent: where that
-    still is what is stored, this is later, whatever the clocks say. `is_final` says that there are no lists to ask
-    where times leave open which of two states is the later: then the later request holds.
+    `unreliable_fields` is set for a state that was put together from lists; `gone` are then the meters that no list
+    has, though one was asked for them by name. `follows` is what was stored of the customer when the request was sent:
+    where that still is what is stored, this is later, whatever the clocks say. `is_final` says that there are no lists
+    to ask where times leave open which of two states is the later: then the later request holds.
     """
 
     id: UUID
     reading: Reading
     customer: CustomerPayload | None = None
     state: StatePayload | None = None
-    unsure: Unsure | None = None
-    follows: Sighting | None = None
+    unreliable_fields: UnreliableFields | None = None
+    follows: ObservationRecord | None = None
     is_final: bool = False
     gone: frozenset[UUID] = frozenset()
 
@@ -52,12 +51,14 @@ def observe_customer(data: Any, *, interval: Interval, is_written: bool = False)
     return Observation(customer.id, _bound(reading, [data]), customer=customer)
 
 
-def observe_state(data: Any, *, interval: Interval, beside: Sequence[Any] = (), is_final: bool = False) -> Observation:
+def observe_state(
+    data: Any, *, interval: Interval, outside_state: Sequence[Any] = (), is_final: bool = False
+) -> Observation:
     """From the answer of a state operation, which may be an hour old, and subscriptions that are in none.
 
     Raises `PayloadError`.
     """
-    state = read_state(data, beside=beside)
+    state = read_state(data, outside_state=outside_state)
     reading = _bound(Reading(interval.widen(before=STATE_AGE), Source.STATE), iterate_objects(data))
     return Observation(state.customer.id, reading, state=state, is_final=is_final)
 
@@ -67,10 +68,10 @@ def observe_assembled(
     *,
     listed: Observation,
     interval: Interval,
-    beside: Sequence[Any],
-    unsure: Unsure,
+    outside_state: Sequence[Any],
+    unreliable_fields: UnreliableFields,
     gone: frozenset[UUID] = frozenset(),
-    follows: Sighting | None = None,
+    follows: ObservationRecord | None = None,
     is_confirmed: bool = True,
 ) -> Observation:
     """From a state that was put together from lists, that of the customers as it was `listed`. Raises `PayloadError`.
@@ -78,15 +79,17 @@ def observe_assembled(
     `interval` covers all lists, and a later change that one of them shows says nothing of the others. Lists that no
     state has confirmed are no better than a state: of the same version, what a later one says holds.
     """
-    state = read_state(data, beside=beside, own=listed.customer)
+    state = read_state(data, outside_state=outside_state, own=listed.customer)
     reading = _read_replica(interval)
     if not is_confirmed:
         reading = Reading(reading.interval, Source.STATE)
-    return Observation(state.customer.id, reading, state=state, unsure=unsure, follows=follows, gone=gone)
+    return Observation(
+        state.customer.id, reading, state=state, unreliable_fields=unreliable_fields, follows=follows, gone=gone
+    )
 
 
 def observe_absence(
-    customer_id: UUID, *, interval: Interval, follows: Sighting | None = None, is_written: bool = False
+    customer_id: UUID, *, interval: Interval, follows: ObservationRecord | None = None, is_written: bool = False
 ) -> Observation:
     """From a `ResourceNotFound` answer and nothing else; `is_written` where a write was answered so, or deleted."""
     reading = _read_written(interval) if is_written else _read_replica(interval)
@@ -123,15 +126,15 @@ class Children:
     meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
     extra: str = ""
     origin: Origin = Origin.GONE
-    unsure: Unsure = field(default_factory=dict)
+    unreliable_fields: UnreliableFields = field(default_factory=dict)
     own: str | None = None
     gone: frozenset[UUID] = frozenset()
-    follows: Sighting | None = None
+    follows: ObservationRecord | None = None
     is_final: bool = False
 
 
 @dataclass(slots=True)
-class Folded:
+class MergedObservation:
     """What holds of each part of one customer; a reading of None means that nothing was said of the part."""
 
     id: UUID
@@ -147,7 +150,9 @@ class Folded:
         """Take one more observation in; of two that nothing tells apart the one added later holds."""
         reading = observation.reading
         if observation.state is not None:
-            if observation.unsure is None:  # else its customer is as the list told of it, which is one of its own
+            if (
+                observation.unreliable_fields is None
+            ):  # else its customer is as the list told of it, which is one of its own
                 self._set_own(observation.state.customer, reading)
             self._set_children(_take_children(observation), reading)
         elif observation.customer is not None:
@@ -175,12 +180,12 @@ class Folded:
             self.children, self.children_reading = children, reading
 
 
-def fold(observations: Iterable[Observation]) -> dict[UUID, Folded]:
+def merge_observations(observations: Iterable[Observation]) -> dict[UUID, MergedObservation]:
     """One entry a customer, in the order of ids: the order in which rows are inserted and locked everywhere."""
-    folded: dict[UUID, Folded] = {}
+    merged: dict[UUID, MergedObservation] = {}
     for observation in observations:
-        folded.setdefault(observation.id, Folded(observation.id)).add(observation)
-    return dict(sorted(folded.items()))
+        merged.setdefault(observation.id, MergedObservation(observation.id)).add(observation)
+    return dict(sorted(merged.items()))
 
 
 def _take_children(observation: Observation) -> Children:
@@ -193,8 +198,8 @@ def _take_children(observation: Observation) -> Children:
         grants=state.grants,
         meters=state.meters,
         extra=state.customer.extra,
-        origin=Origin.STATE if observation.unsure is None else Origin.LISTS,
-        unsure=observation.unsure or {},
+        origin=Origin.STATE if observation.unreliable_fields is None else Origin.LISTS,
+        unreliable_fields=observation.unreliable_fields or {},
         own=state.customer.payload,
         gone=observation.gone,
         follows=observation.follows,

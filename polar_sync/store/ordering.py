@@ -1,4 +1,4 @@
-"""Which of two readings of the same thing holds: by the thing's own version, and by when each was read.
+"""Which of two readings of the same thing holds, and what is noted of when each customer was read.
 
 No single moment is known at which Polar read what it answered, only an interval. Where two of them share a moment
 nothing says which reading is the later, and whoever compares them has to ask again.
@@ -6,12 +6,16 @@ nothing says which reading is the later, and whoever compares them has to ask ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
+from django.db import router
+
+from polar_sync.models import CustomerObservation
 from polar_sync.payloads import Interval, load_canonical
 from polar_sync.payloads.values import iterate_changes, read_timestamp
 
@@ -127,3 +131,73 @@ def prove_older(reading: Reading, bounds: Iterable[datetime]) -> Reading:
     if bound >= reading.interval.end:
         return reading
     return Reading(Interval(min(reading.interval.start, bound), bound), reading.source)
+
+
+class ObservationRecord(NamedTuple):
+    """When each part of one customer was read, and the run and pass that last saw it."""
+
+    observed_at: datetime | None = None
+    observed_until: datetime | None = None
+    observed_from: int | None = None
+    extra_observed_at: datetime | None = None
+    state_observed_at: datetime | None = None
+    state_observed_until: datetime | None = None
+    state_observed_from: int | None = None
+    absent_at: datetime | None = None
+    answered_at: datetime | None = None
+    seen_by_run: int | None = None
+    seen_in_pass: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the customer was mirrored before, rather than just inserted or only known not to exist."""
+        return self.observed_at is not None
+
+    @property
+    def own(self) -> Reading | None:
+        """The reading of the customer's own fields."""
+        return _get_reading(self.observed_at, self.observed_until, self.observed_from)
+
+    @property
+    def state(self) -> Reading | None:
+        """The reading of the customer's children."""
+        return _get_reading(self.state_observed_at, self.state_observed_until, self.state_observed_from)
+
+    def with_own(self, reading: Reading | None) -> ObservationRecord:
+        """The same with another reading of the customer's own fields."""
+        at, until, source = _split(reading)
+        return self._replace(observed_at=at, observed_until=until, observed_from=source)
+
+    def with_state(self, reading: Reading | None) -> ObservationRecord:
+        """The same with another reading of the customer's children."""
+        at, until, source = _split(reading)
+        return self._replace(state_observed_at=at, state_observed_until=until, state_observed_from=source)
+
+
+def _get_reading(start: datetime | None, end: datetime | None, source: int | None) -> Reading | None:
+    if start is None:
+        return None
+    # Rows of before there was an end: what told of them then was taken for exact.
+    return Reading(Interval(start, end or start), Source(source or Source.READ))
+
+
+def _split(reading: Reading | None) -> tuple[datetime | None, datetime | None, int | None]:
+    if reading is None:
+        return None, None, None
+    return reading.interval.start, reading.interval.end, int(reading.source)
+
+
+def get_records(ids: Iterable[UUID]) -> dict[UUID, ObservationRecord]:
+    """What is noted now of these customers: what an answer to a request that is sent after this follows."""
+    using = router.db_for_write(CustomerObservation)
+    rows = CustomerObservation.objects.using(using).filter(pk__in=list(ids))
+    return {pk: ObservationRecord(*times) for pk, *times in rows.values_list("pk", *ObservationRecord._fields)}
+
+
+def write_observation_records(records: Mapping[UUID, ObservationRecord], *, using: str) -> None:
+    """Move the observation times, in one statement."""
+    rows = [CustomerObservation(customer_id=key, **record._asdict()) for key, record in records.items()]
+    if rows:
+        CustomerObservation.objects.using(using).bulk_create(
+            rows, update_conflicts=True, unique_fields=["customer"], update_fields=list(ObservationRecord._fields)
+        )

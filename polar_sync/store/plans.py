@@ -16,14 +16,30 @@ from django.db import IntegrityError
 
 from polar_sync.payloads import is_equal
 from polar_sync.payloads.objects import ChildPayload
-from polar_sync.store.assembled import is_out_of_sight, prefer_stored, settle_payload
-from polar_sync.store.changes import Change, ChangeKind
-from polar_sync.store.children import KINDS, Kind, Stored, StoredChild, remove_children, write_children
-from polar_sync.store.locking import RowsMovedError
+from polar_sync.store.children import (
+    KINDS,
+    Kind,
+    Stored,
+    StoredChild,
+    is_out_of_sight,
+    prefer_stored,
+    remove_children,
+    settle_payload,
+    write_children,
+)
+from polar_sync.store.customers import ConcurrentChangeError, CustomerWrite
 from polar_sync.store.observations import Children, Origin
-from polar_sync.store.ordering import Order, Reading, Source, get_later, get_version, prove_older, supersedes
-from polar_sync.store.parents import CustomerWrite
-from polar_sync.store.sightings import Sighting
+from polar_sync.store.ordering import (
+    ObservationRecord,
+    Order,
+    Reading,
+    Source,
+    get_later,
+    get_version,
+    prove_older,
+    supersedes,
+)
+from polar_sync.store.results import Change, ChangeKind
 
 Desired = dict[UUID, tuple[UUID, ChildPayload]]
 """The children of one kind by id, each with its owner."""
@@ -68,7 +84,7 @@ class ObservedChildren:
         is_undecided = self.order is Order.OVERLAPPING and not self.reading.is_preferred(self.stored)
         if self.is_outdated or is_undecided or self.is_unresolved:
             return None
-        return prefer_stored(stored, self.children.extra, fields=self.children.unsure.get("customer"))
+        return prefer_stored(stored, self.children.extra, fields=self.children.unreliable_fields.get("customer"))
 
 
 @dataclass(slots=True)
@@ -81,7 +97,9 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
 
 
-def order_children(children: Children, reading: Reading, *, before: Sighting, is_gone: bool) -> ObservedChildren:
+def order_children(
+    children: Children, reading: Reading, *, before: ObservationRecord, is_gone: bool
+) -> ObservedChildren:
     """Say how observed children lie to the stored ones; of a customer who is gone, nothing is left in any order."""
     stored = before.state
     if is_gone:
@@ -130,7 +148,7 @@ def _iterate_newer(one: ObservedChildren, *, stored: Stored, customer: CustomerW
 
 
 def plan_children(
-    observed: Mapping[UUID, ObservedChildren], *, stored: Stored, before: Mapping[UUID, Sighting]
+    observed: Mapping[UUID, ObservedChildren], *, stored: Stored, before: Mapping[UUID, ObservationRecord]
 ) -> Plan:
     """Make the children of these customers what was observed, as far as that is later than what is stored.
 
@@ -163,7 +181,7 @@ def _drop_held(
     stored: Mapping[UUID, StoredChild],
     *,
     observed: Mapping[UUID, ObservedChildren],
-    before: Mapping[UUID, Sighting],
+    before: Mapping[UUID, ObservationRecord],
 ) -> None:
     """Leave a child where it is unless the state that claims it is later than its owner's stored one."""
     for key in desired.keys() & stored.keys():
@@ -203,7 +221,7 @@ def _drop_undecided(
 
 def _drop_stray_meters(desired: Mapping[str, Desired]) -> None:
     """A subscription's meters go where it goes: drop those whose subscription another customer holds."""
-    subscriptions, meters = desired["subscription"], desired["subscriptionmeter"]
+    subscriptions, meters = desired["subscription"], desired["subscription_meter"]
     for key, (owner, meter) in list(meters.items()):
         if meter.parent_id not in subscriptions or subscriptions[meter.parent_id][0] != owner:
             del meters[key]
@@ -211,7 +229,7 @@ def _drop_stray_meters(desired: Mapping[str, Desired]) -> None:
 
 def _let_meters_follow(stored: Stored, subscriptions: Desired) -> None:
     """A stored meter belongs to whom its subscription goes to, and is theirs to keep or to remove."""
-    meters = stored["subscriptionmeter"]
+    meters = stored["subscription_meter"]
     for key, row in meters.items():
         if row.parent_id in subscriptions:
             meters[key] = row._replace(owner_id=subscriptions[row.parent_id][0])
@@ -306,13 +324,13 @@ def _plan_write(
 def write_plan(plan: Plan, *, using: str) -> None:
     """Carry the plan out: a statement a kind for each of inserts, updates and removals, these meters first.
 
-    Raises `RowsMovedError` where another batch, unseen until now, was the first to bring in one of the children.
+    Raises `ConcurrentChangeError` where another batch, unseen until now, was the first to bring in one of the children.
     """
     for kind in KINDS:
         try:
             write_children(kind, plan.inserts[kind.name], is_new=True, using=using)
         except IntegrityError as error:
-            raise RowsMovedError(f"a {kind.shape.name} was inserted") from error
+            raise ConcurrentChangeError(f"a {kind.shape.name} was inserted") from error
         write_children(kind, plan.updates[kind.name], is_new=False, using=using)
     for kind in reversed(KINDS):
         remove_children(kind, plan.removals[kind.name], using=using)

@@ -13,12 +13,10 @@ from django.utils import timezone
 from polar_sync.conf import settings
 from polar_sync.models import Customer, DailyStatistics, SyncRun
 from polar_sync.payloads import Interval, dump_canonical, load_canonical
-from polar_sync.store.locking import lock_sightings
-from polar_sync.store.ordering import Reading, Source
-from polar_sync.store.parents import CustomerRow, read_customers, write_customers
-from polar_sync.store.sightings import Sighting, write_sightings
+from polar_sync.store.customers import CustomerRow, get_customers, lock_observation_records, write_customers
+from polar_sync.store.ordering import ObservationRecord, Reading, Source, write_observation_records
 
-Sightings = Mapping[UUID, Sighting]
+ObservationRecords = Mapping[UUID, ObservationRecord]
 
 _BATCH = 500
 # What tells of no person. The dates stay, so that reports over the past stay true.
@@ -49,7 +47,9 @@ def prune_customers() -> tuple[str, int]:
     return action, 0
 
 
-def _in_batches(customers: QuerySet[Customer], work: Callable[[list[CustomerRow], Sightings, str], None]) -> int:
+def _in_batches(
+    customers: QuerySet[Customer], work: Callable[[list[CustomerRow], ObservationRecords, str], None]
+) -> int:
     """Small transactions, so that a run is never kept waiting for long, each under the locks that the store takes."""
     using = router.db_for_write(Customer)
     customers = customers.using(using)
@@ -59,31 +59,31 @@ def _in_batches(customers: QuerySet[Customer], work: Callable[[list[CustomerRow]
             ids = list(customers.values_list("pk", flat=True)[:_BATCH])
             if not ids:
                 return done
-            sightings = lock_sightings(ids, using=using)
+            records = lock_observation_records(ids, using=using)
             due = customers.filter(pk__in=ids).values_list("pk", flat=True)
-            rows = list(read_customers(due, using=using).values())
-            work(rows, sightings, using)
+            rows = list(get_customers(due, using=using).values())
+            work(rows, records, using)
             done += len(rows)
 
 
-def _delete(rows: list[CustomerRow], _: Sightings, using: str) -> None:
+def _delete(rows: list[CustomerRow], _: ObservationRecords, using: str) -> None:
     Customer.all_objects.using(using).filter(pk__in=[row.id for row in rows]).delete()
 
 
-def _scrub(rows: list[CustomerRow], sightings: Sightings, using: str) -> None:
+def _scrub(rows: list[CustomerRow], records: ObservationRecords, using: str) -> None:
     for row in rows:
         data = load_canonical(row.payload)
         kept = {name: data[name] for name in _IMPERSONAL if name in data}
         row.payload, row.extra, row.state_extra = dump_canonical(kept), "", ""
     now = timezone.now()
     write_customers(rows, synced_at=now, scrubbed_at=now, using=using)
-    scrubbed = {row.id: _forget_before_absence(sightings[row.id]) for row in rows if row.id in sightings}
-    write_sightings(scrubbed, using=using)
+    scrubbed = {row.id: _forget_before_absence(records[row.id]) for row in rows if row.id in records}
+    write_observation_records(scrubbed, using=using)
 
 
-def _forget_before_absence(sighting: Sighting) -> Sighting:
+def _forget_before_absence(record: ObservationRecord) -> ObservationRecord:
     """What was said before Polar knew the customer no more, and is heard only now, must not bring the person back."""
-    if sighting.absent_at is None:
-        return sighting
-    reading = Reading(Interval.at(sighting.absent_at), Source.WRITTEN)
-    return sighting.with_own(reading)._replace(extra_observed_at=sighting.absent_at)
+    if record.absent_at is None:
+        return record
+    reading = Reading(Interval.at(record.absent_at), Source.WRITTEN)
+    return record.with_own(reading)._replace(extra_observed_at=record.absent_at)

@@ -2,10 +2,9 @@
 
 from polar_sync.sync.connections import Connection, connect, get_worker_connection
 from polar_sync.sync.dry_run import DryRun
-from polar_sync.sync.foreground import work_in_foreground
 from polar_sync.sync.refresh import refresh_customer, refresh_external
 from polar_sync.sync.runs import begin_run, drop_lost_connection, finish_run, let_go
-from polar_sync.sync.steps import Progress, Step, take_step
+from polar_sync.sync.steps import Progress, Step, take_step, work_in_foreground
 
 __all__ = [
     "Connection",

@@ -1,15 +1,22 @@
 """Whether a pass over a moving list saw everybody, and who of the mirror it did not see.
 
+https://polar.sh/docs/api-reference/customers/list pages by offset: a stretch begins at a multiple of its length. The
+first pass takes whole pages, in any order and by many at once. Where customers are deleted meanwhile, later ones walk
+backwards, from the newest customers to the oldest, through windows that overlap: a deletion only ever moves a customer
+down, to where the walk has not been yet, and the overlap shows that nobody slipped through among equal timestamps.
+
 https://polar.sh/docs/api-reference/customers/list pages by offset over a changing set: a deletion moves every later
 customer up by one, and one of them is on no page.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain, islice
 from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -17,7 +24,69 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from polar_sync.client import ListPage
 from polar_sync.models import Customer, CustomerObservation, SyncContradiction, SyncPage, SyncRun, on_primary
 from polar_sync.store import REPLICA_LAG
-from polar_sync.sync.windows import get_window
+
+PAGE_SIZE = 100
+
+
+def count_pages(answer: ListPage) -> int:
+    """How many whole pages the list has: as many as its customers fill, whatever number of pages the answer tells.
+
+    Where the page itself is not full, which says that the list ends with it, no more than the answer tells.
+    """
+    filled = -(-answer.total_count // PAGE_SIZE)
+    return filled if len(answer.items) >= PAGE_SIZE else min(answer.max_page, filled)
+
+
+class Window(NamedTuple):
+    """The customers from `start` up to `end`, counted from 0; `page` and `limit` are how Polar is asked for them."""
+
+    page: int
+    limit: int
+
+    @property
+    def start(self) -> int:
+        """The first of them."""
+        return (self.page - 1) * self.limit
+
+    @property
+    def end(self) -> int:
+        """The one after the last."""
+        return self.page * self.limit
+
+
+_walks: dict[int, list[Window]] = {}
+_lock = threading.Lock()
+
+
+def get_window(number: int, *, pass_number: int) -> Window:
+    """The window of that number, from 1; higher numbers are further on in the list."""
+    if pass_number == 1:
+        return Window(number, PAGE_SIZE)
+    with _lock:
+        walk = _walks.setdefault(PAGE_SIZE, [Window(1, PAGE_SIZE)])
+        while len(walk) < number:
+            walk.append(_find_next(walk[-1], size=PAGE_SIZE))
+        return walk[number - 1]
+
+
+def find_last_number(end: int) -> int:
+    """The number of the overlapping window from which a walk backwards must begin to cover everything before `end`."""
+    number = 1
+    while get_window(number, pass_number=2).end < end:
+        number += 1
+    return number
+
+
+def _find_next(window: Window, *, size: int) -> Window:
+    """The window that reaches furthest of those that share a fifth of a page with this one, or less where none does."""
+    for overlap in range(size // 5, -1, -1):
+        latest_start = window.end - overlap
+        windows = (Window(latest_start // limit + 1, limit) for limit in range(1, size + 1))
+        found = max(windows, key=lambda one: one.end)
+        if found.end > window.end:
+            return found
+    raise AssertionError("a window of one customer that begins where this one ends always reaches further")
+
 
 MAX_PASSES = 3
 CONFIRM_SIZE = 100
@@ -36,8 +105,8 @@ def is_complete(run: SyncRun) -> bool:
 
     The counts prove it where the distinct customers seen equal the last answer's total, and that equals the first
     answer's plus those seen that are newer than it: then all that the first answer counted were seen. A deletion in
-    between spoils that proof, but not the one of a walk backwards (`polar_sync.sync.windows`). Where it is only equal
-    timestamps that change places between answers, all passes together give the proof that none gives alone.
+    between spoils that proof, but not the one of a walk backwards. Where it is only equal timestamps that change places
+    between answers, all passes together give the proof that none gives alone.
     """
     every = list(SyncPage.objects.filter(run=run, kind=SyncPage.Kind.LIST).order_by("pass_number", "number"))
     pages = [page for page in every if page.pass_number == run.pass_number]

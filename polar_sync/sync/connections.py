@@ -1,19 +1,90 @@
-"""One client and one pool of fetch threads for each organization of the settings, kept for the life of the process."""
+"""One client and one pool of fetch threads for each organization of the settings, and which one on Polar it is."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar
+
+from django.db import router, transaction
 
 from polar_sync.client import ListPage, PolarClient, RequestBudget, Usage
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.states import Catalogue, ConfirmingSource, Densities, Leftovers, PerCustomerSource, StateSource
-from polar_sync.sync.threads import FetchThreads
+from polar_sync.exceptions import ConfigurationError, OrganizationMismatchError
+from polar_sync.models import Organization, on_primary
+from polar_sync.payloads.values import read_uuid
+from polar_sync.states import Catalogue, ConfirmingSource, PartialResults, PerCustomerSource, RowEstimates, StateSource
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FAREWELL_SECONDS = 1.0
+
+
+class FetchThreads(Executor):
+    """As `ThreadPoolExecutor`, but a thread that hangs in an answer keeps neither Ctrl-C nor the process waiting."""
+
+    def __init__(self, number: int, *, name: str) -> None:
+        self._number, self._name = number, name
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._waiting: set[Future[Any]] = set()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._is_shut_down = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn` called on one of the threads."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - the thread that waits for the future gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot ask for more after the connection was closed")
+            self._waiting.add(future)
+            if len(self._threads) < self._number:
+                self._start_thread()
+        future.add_done_callback(self._waiting.discard)
+        self._work.put(work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads; waits for them for a moment at most."""
+        with self._lock:
+            self._is_shut_down = True
+        for future in list(self._waiting) if cancel_futures else []:
+            future.cancel()
+        for _ in self._threads:
+            self._work.put(None)
+        deadline = time.monotonic() + (_FAREWELL_SECONDS if wait else 0.0)
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            del work  # an idle thread should not keep the last answer alive
+
 
 _MAX_PAGES = 5
 _REQUESTS_PER_PAGE = 50
@@ -37,9 +108,9 @@ class Connection:
     confirming: StateSource
     organization_id: str | None
     max_pages: int = 1
-    densities: Densities = field(default_factory=Densities)
+    estimates: RowEstimates = field(default_factory=RowEstimates)
     catalogue: Catalogue = field(default_factory=Catalogue)
-    leftovers: Leftovers = field(default_factory=Leftovers)
+    partial_results: PartialResults = field(default_factory=PartialResults)
     has_lists: bool = True
     """Whether the lists that states are put together from are open to the token, as far as is known."""
     _run_id: int | None = None
@@ -49,7 +120,7 @@ class Connection:
     def keep_for(self, run_id: int) -> None:
         """Forget what was remembered for another run."""
         self.catalogue.keep_for(run_id)
-        self.leftovers.keep_for(run_id)
+        self.partial_results.keep_for(run_id)
         if run_id != self._run_id:
             self._run_id, self.has_lists = run_id, True  # the token may have been given what it lacked
 
@@ -144,3 +215,62 @@ def close_worker_connections() -> None:
     with _kept_lock:
         for key in [key for key in _kept if key[0] == os.getpid()]:
             _kept.pop(key)[1].close()
+
+
+def bind_organization(organization: Organization, customers: Sequence[Any], *, expected: str | None) -> None:
+    """Check an answer against the organization before anything of it is written; learn Polar's id from the first.
+
+    `expected` is the setting `ORGANIZATION_ID`. Raises `OrganizationMismatchError`, and `ConfigurationError` where the
+    answer does not tell which organization it is of.
+    """
+    shown = {_get_organization_id(item) for item in customers} - {None}
+    wanted = organization.polar_id or read_uuid(expected)
+    if len(shown) > 1 or (wanted is not None and shown and shown != {wanted}):
+        names = ", ".join(sorted(map(str, shown)))
+        raise OrganizationMismatchError(
+            f"The token of {organization.name!r} shows customers of the Polar organization {names}"
+            + (f", not of {wanted}" if wanted else "")
+            + ". Nothing was written. Check the token; if it may see several organizations, set ORGANIZATION_ID."
+        )
+    if organization.polar_id is not None:
+        return
+    learned = next(iter(shown), None) or wanted
+    if learned is not None:
+        _learn(organization, learned)
+    elif customers:
+        raise ConfigurationError(
+            f"The customers of {organization.name!r} do not say which organization they belong to. Set ORGANIZATION_ID."
+        )
+
+
+def check_organization(
+    organization: Organization, listing: ListPage, connection: Connection, *, is_empty_believed: bool = False
+) -> None:
+    """Before a `ResourceNotFound` is believed: check by a listing that the token shows this organization.
+
+    Raises `OrganizationMismatchError`, also where it lists nobody, which shows nothing, unless that is believed.
+    """
+    bind_organization(organization, listing.items, expected=connection.organization_id)
+    if not listing.items and not is_empty_believed:
+        raise OrganizationMismatchError(
+            f"The token of {organization.name!r} lists no customer, which does not show that it is still of the same "
+            "Polar organization. Nobody was marked deleted. Check the token, or run with --allow-mass-deletion."
+        )
+
+
+def _get_organization_id(item: Any) -> Any:
+    return read_uuid(item.get("organization_id")) if isinstance(item, dict) else None
+
+
+def _learn(organization: Organization, polar_id: Any) -> None:
+    with transaction.atomic(using=router.db_for_write(Organization)):
+        holder = on_primary(Organization.objects).filter(polar_id=polar_id).exclude(pk=organization.pk).first()
+        if holder is not None and holder.name in settings.organizations:
+            raise OrganizationMismatchError(
+                f"The tokens of {organization.name!r} and {holder.name!r} show the same Polar organization, {polar_id}."
+                " Nothing was written. Mirror it under one name only."
+            )
+        if holder is not None:  # the name was changed in the settings; its customers come along
+            Organization.objects.filter(pk=holder.pk).update(polar_id=None)
+        Organization.objects.filter(pk=organization.pk).update(polar_id=polar_id)
+        organization.polar_id = polar_id

@@ -24,27 +24,34 @@ from polar_sync.exceptions import BudgetWaitError, PolarSyncError, RateLimitErro
 from polar_sync.models import Customer, Organization, SyncPage, SyncRun, on_primary
 from polar_sync.models.run import OUTCOMES
 from polar_sync.states import wait_for
-from polar_sync.store import ApplyResult, Sighting, apply, read_sightings
-from polar_sync.sync.binding import bind_organization, check_organization
-from polar_sync.sync.completeness import CONFIRM_SIZE, MAX_PASSES, get_beginning, is_proven, is_unbroken
-from polar_sync.sync.connections import Connection
+from polar_sync.store import ApplyResult, ObservationRecord, apply, get_records
+from polar_sync.sync.completeness import (
+    CONFIRM_SIZE,
+    MAX_PASSES,
+    count_pages,
+    find_last_number,
+    get_beginning,
+    get_window,
+    is_proven,
+    is_unbroken,
+)
+from polar_sync.sync.connections import Connection, bind_organization, check_organization
 from polar_sync.sync.fetching import fetch_missing
-from polar_sync.sync.gathering import (
+from polar_sync.sync.ledger import DENIED, FAILED, Ledger
+from polar_sync.sync.page_results import (
     MAX_CLAIMS,
-    Gathered,
+    PageResult,
     describe_failure,
-    find_obstacle,
+    find_stopping_error,
     give_up,
     note_unresolved,
     resolve_missing,
 )
-from polar_sync.sync.ledger import DENIED, FAILED, Ledger
 from polar_sync.sync.pages import list_pages
-from polar_sync.sync.phases import MOVING, find_objection, find_reservation
 from polar_sync.sync.resolution import MAX_ROUNDS
+from polar_sync.sync.runs import MOVING, find_objection, find_reservation
 from polar_sync.sync.sources import get_knowledge, is_batched
 from polar_sync.sync.steps import RETRY_SECONDS, get_reason
-from polar_sync.sync.windows import count_pages, find_last_number, get_window
 
 T = TypeVar("T")
 
@@ -144,29 +151,29 @@ class DryRun:
 
     def _do(self, pages: Sequence[SyncPage]) -> list[datetime | None]:
         """Do some pages; returns when the oldest and the newest customer of the first of them were created."""
-        gathered = self._try(lambda _: self._ask_for_pages(pages))
-        for each in gathered:
+        page_results = self._try(lambda _: self._ask_for_pages(pages))
+        for each in page_results:
             if each.answer is not None:
                 self._totals.add(each.answer)
                 self._last_page = count_pages(each.answer)
                 with self._roll_back() as organization:
                     bind_organization(organization, each.answer.items, expected=self._connection.organization_id)
                     self._organization.polar_id = organization.polar_id
-        ends = [gathered[0].get_created_at(UUID(key)) for key in gathered[0].ends]
-        known = self.ledger.find(key for each in gathered for key in each.observations)
-        for each in gathered:
+        ends = [page_results[0].get_created_at(UUID(key)) for key in page_results[0].ends]
+        known = self.ledger.find(key for each in page_results for key in each.observations)
+        for each in page_results:
             each.observations = {key: some for key, some in each.observations.items() if key not in known}
             each.missing = set(each.observations)
             known |= each.missing  # one that slipped to the next page is on both
-        self._finish(gathered)
+        self._finish(page_results)
         return ends
 
-    def _ask_for_pages(self, pages: Sequence[SyncPage]) -> list[Gathered]:
-        gathered = list_pages(pages, self._connection, on_tick=_do_nothing)
-        obstacle = find_obstacle(gathered)
-        if obstacle is not None:
-            raise obstacle
-        return gathered
+    def _ask_for_pages(self, pages: Sequence[SyncPage]) -> list[PageResult]:
+        page_results = list_pages(pages, self._connection, on_tick=_do_nothing)
+        stopping_error = find_stopping_error(page_results)
+        if stopping_error is not None:
+            raise stopping_error
+        return page_results
 
     def _find_objection(self) -> tuple[str, str] | None:
         missing = sum(1 for _ in self._iterate_unseen())
@@ -195,8 +202,8 @@ class DryRun:
             is_allowed = self._is_mass_deletion_allowed
             check_organization(organization, answer, self._connection, is_empty_believed=is_allowed)
         page = SyncPage(run=self._run, kind=SyncPage.Kind.CONFIRM, number=1)
-        stored = read_sightings(ids)
-        self._finish([Gathered(page, observations={key: [] for key in ids}, missing=set(ids), stored=stored)])
+        stored = get_records(ids)
+        self._finish([PageResult(page, observations={key: [] for key in ids}, missing=set(ids), stored=stored)])
 
     def _iterate_unseen(self) -> Iterator[UUID]:
         """Living customers of the mirror who were not listed, or were denied; some at a time, by no open cursor."""
@@ -212,10 +219,10 @@ class DryRun:
         began_at = self._totals.began_at
         return created_at is not None and began_at is not None and created_at > began_at
 
-    def _finish(self, gathered: Sequence[Gathered]) -> None:
+    def _finish(self, page_results: Sequence[PageResult]) -> None:
         """Get the states, and see what the store makes of them."""
-        self._try(lambda claims: self._fetch(gathered, claims))
-        for each in gathered:
+        self._try(lambda claims: self._fetch(page_results, claims))
+        for each in page_results:
             self._totals.newer += sum(
                 self._is_newer(each.get_created_at(key))
                 for key in each.observations
@@ -227,44 +234,46 @@ class DryRun:
             self.ledger.remove(str(key) for key in each.observations if str(key) not in outcomes)
             self.ledger.add(outcomes, reasons=each.failures)
 
-    def _compare(self, gathered: Gathered) -> dict[str, str]:
+    def _compare(self, page_result: PageResult) -> dict[str, str]:
         """What the store would make of a page, once the lists have decided what times leave open."""
-        gathered.page.claims = MAX_CLAIMS  # what the lists cannot tell now is a failure
+        page_result.page.claims = MAX_CLAIMS  # what the lists cannot tell now is a failure
         for _ in range(MAX_ROUNDS + 1):
-            result = self._apply(gathered)
+            result = self._apply(page_result)
             if not result.unresolved:
                 break
             # Of what was written nothing stays: a request from here on follows what is in the database.
-            stored = read_sightings(result.unresolved)
-            note_unresolved(gathered, {key: stored.get(key, Sighting()) for key in result.unresolved}, changed=())
+            stored = get_records(result.unresolved)
+            note_unresolved(
+                page_result, {key: stored.get(key, ObservationRecord()) for key in result.unresolved}, changed=()
+            )
             for _ in resolve_missing(
-                [gathered], self._connection, knowledge=get_knowledge(self._run), on_tick=_do_nothing
+                [page_result], self._connection, knowledge=get_knowledge(self._run), on_tick=_do_nothing
             ):
                 pass
-            if gathered.obstacle is not None:
-                raise gathered.obstacle
+            if page_result.stopping_error is not None:
+                raise page_result.stopping_error
         else:
-            give_up([gathered])
-            result = self._apply(gathered)
+            give_up([page_result])
+            result = self._apply(page_result)
         return {
-            str(key): outcome.value for key, outcome in result.outcomes.items() if str(key) not in gathered.failures
+            str(key): outcome.value for key, outcome in result.outcomes.items() if str(key) not in page_result.failures
         }
 
-    def _apply(self, gathered: Gathered) -> ApplyResult:
-        arrived = gathered.get_arrived()
+    def _apply(self, page_result: PageResult) -> ApplyResult:
+        arrived = page_result.get_arrived()
         if not arrived:
             return ApplyResult({}, (), {})
         with self._roll_back() as organization:
             return apply(arrived, organization=organization)
 
-    def _fetch(self, gathered: Sequence[Gathered], claims: int) -> None:
-        for each in gathered:
-            each.page.claims, each.obstacle = claims, None
-        for _ in fetch_missing(self._run, gathered, self._connection, on_tick=_do_nothing):
+    def _fetch(self, page_results: Sequence[PageResult], claims: int) -> None:
+        for each in page_results:
+            each.page.claims, each.stopping_error = claims, None
+        for _ in fetch_missing(self._run, page_results, self._connection, on_tick=_do_nothing):
             pass
-        obstacle = find_obstacle(gathered)
-        if obstacle is not None:
-            raise obstacle
+        stopping_error = find_stopping_error(page_results)
+        if stopping_error is not None:
+            raise stopping_error
 
     def _try(self, work: Callable[[int], T]) -> T:
         """As often as a page is claimed for trouble that passes; a wait for the budget is not counted."""

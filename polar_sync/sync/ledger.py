@@ -23,7 +23,6 @@ class Ledger:
         self._file.execute("CREATE INDEX entry_outcome ON entry (outcome, id)")
 
     def close(self) -> None:
-        """Remove the file."""
         self._file.close()
 
     def add(self, outcomes: Mapping[str, str], *, reasons: Mapping[str, str]) -> None:
@@ -32,7 +31,6 @@ class Ledger:
         self._file.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", rows)
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Forget these."""
         self._file.executemany("DELETE FROM entry WHERE id = ?", [(key,) for key in ids])
 
     def find(self, ids: Iterable[UUID], *, outcome: str | None = None) -> set[UUID]:

@@ -14,14 +14,13 @@ from polar_sync.exceptions import PayloadError, PolarSyncError
 from polar_sync.models import CustomerObservation, SyncContradiction, SyncFailure, SyncPage, SyncRun, on_primary
 from polar_sync.payloads import dump_canonical, read_id
 from polar_sync.states import wait_for
-from polar_sync.store import observe_customer, read_sightings
-from polar_sync.sync.binding import check_organization
-from polar_sync.sync.connections import Connection
-from polar_sync.sync.gathering import Gathered
-from polar_sync.sync.windows import get_window
+from polar_sync.store import get_records, observe_customer
+from polar_sync.sync.completeness import get_window
+from polar_sync.sync.connections import Connection, check_organization
+from polar_sync.sync.page_results import PageResult
 
 
-def list_pages(pages: Sequence[SyncPage], connection: Connection, *, on_tick: Callable[[], None]) -> list[Gathered]:
+def list_pages(pages: Sequence[SyncPage], connection: Connection, *, on_tick: Callable[[], None]) -> list[PageResult]:
     """Ask Polar for the pages, oldest customers first, and read their items; none is lost for another's fault."""
     asked = [_ask(page, connection) for page in pages]
     try:
@@ -34,39 +33,39 @@ def list_pages(pages: Sequence[SyncPage], connection: Connection, *, on_tick: Ca
 
 def _ask(page: SyncPage, connection: Connection) -> ListPage | Future[ListPage]:
     """Ask for the page, unless its answer is left over from an earlier claim of it."""
-    kept = connection.leftovers.take_listing(page.pk)
+    kept = connection.partial_results.take_listing(page.pk)
     if kept is not None:
         return kept
     window = get_window(page.number, pass_number=page.pass_number)
     return connection.executor.submit(connection.list_customers, page=window.page, limit=window.limit)
 
 
-def _gather(page: SyncPage, asked: ListPage | Future[ListPage], on_tick: Callable[[], None]) -> Gathered:
-    gathered = Gathered(page)
+def _gather(page: SyncPage, asked: ListPage | Future[ListPage], on_tick: Callable[[], None]) -> PageResult:
+    page_results = PageResult(page)
     try:
         answer = wait_for(asked, on_tick=on_tick) if isinstance(asked, Future) else asked
     except PolarSyncError as error:
-        gathered.obstacle = error
-        return gathered
-    gathered.answer = answer
+        page_results.stopping_error = error
+        return page_results
+    page_results.answer = answer
     for item in answer.items:
         try:
             observation = observe_customer(item, interval=answer.interval)
         except PayloadError as error:
-            gathered.failures[_name_customer(item)] = error.reason
+            page_results.failures[_name_customer(item)] = error.reason
         else:
-            gathered.observations.setdefault(observation.id, []).append(observation)
-            gathered.items[observation.id] = item
-    gathered.ends = _get_ends(gathered)
-    return gathered
+            page_results.observations.setdefault(observation.id, []).append(observation)
+            page_results.items[observation.id] = item
+    page_results.ends = _get_ends(page_results)
+    return page_results
 
 
-def find_missing(run: SyncRun, gathered: Iterable[Gathered]) -> None:
+def find_missing(run: SyncRun, page_results: Iterable[PageResult]) -> None:
     """Note of whom the states are still to be asked for: those the run has not accounted for.
 
     Those whose states Polar has denied already are left to the confirmation.
     """
-    listed = [each for each in gathered if each.answer is not None]
+    listed = [each for each in page_results if each.answer is not None]
     ids = {key for each in listed for key in each.observations}
     accounted = _get_accounted(run, ids)
     denied = _get_denied(run, ids - accounted) if run.pass_number > 1 else set()
@@ -80,33 +79,35 @@ def _get_denied(run: SyncRun, ids: set[UUID]) -> set[UUID]:
     return set(denied.values_list("customer_id", flat=True))
 
 
-def _get_ends(gathered: Gathered) -> list[str]:
+def _get_ends(page_result: PageResult) -> list[str]:
     times = {
         observation.customer.created_at: str(key)
-        for key, observations in gathered.observations.items()
+        for key, observations in page_result.observations.items()
         for observation in observations
         if observation.customer is not None and observation.customer.created_at is not None
     }
     return [times[min(times)], times[max(times)]] if times else []
 
 
-def read_confirmation(run: SyncRun, page: SyncPage, connection: Connection, *, on_tick: Callable[[], None]) -> Gathered:
+def read_confirmation(
+    run: SyncRun, page: SyncPage, connection: Connection, *, on_tick: Callable[[], None]
+) -> PageResult:
     """The customers of a confirmation page that the run has not accounted for yet.
 
     A run may be continued with another token. To one of another organization all of them are unknown, so it has to show
     first whose it is; raises `OrganizationMismatchError`.
     """
     ids = {UUID(value) for value in page.customer_ids}
-    gathered = Gathered(page)
-    gathered.missing = ids - _get_accounted(run, ids)
-    gathered.observations = {key: [] for key in gathered.missing}
-    gathered.stored = read_sightings(gathered.missing)
-    if gathered.missing:
+    page_results = PageResult(page)
+    page_results.missing = ids - _get_accounted(run, ids)
+    page_results.observations = {key: [] for key in page_results.missing}
+    page_results.stored = get_records(page_results.missing)
+    if page_results.missing:
         listing = connection.executor.submit(connection.list_customers, page=1, limit=1)
         answer = wait_for(listing, on_tick=on_tick)
         is_allowed = run.is_mass_deletion_allowed
         check_organization(run.organization, answer, connection, is_empty_believed=is_allowed)
-    return gathered
+    return page_results
 
 
 def _get_accounted(run: SyncRun, ids: Iterable[UUID]) -> set[UUID]:

@@ -12,16 +12,15 @@ from polar_sync.models import Customer, Organization, on_primary
 from polar_sync.payloads import read_id
 from polar_sync.store import (
     Observation,
+    ObservationRecord,
     Outcome,
-    Sighting,
     apply,
+    get_records,
     observe_absence,
     observe_customer,
     observe_state,
-    read_sightings,
 )
-from polar_sync.sync.binding import bind_organization, check_organization
-from polar_sync.sync.connections import Connection
+from polar_sync.sync.connections import Connection, bind_organization, check_organization
 from polar_sync.sync.resolution import MAX_ROUNDS, Unresolved, make_final, resolve
 from polar_sync.sync.sources import get_last_knowledge
 
@@ -40,7 +39,7 @@ def refresh_customer(
     not show this organization, and every error of the client.
     """
     row = _get_organization(organization)
-    stored = read_sightings([customer_id]).get(customer_id)
+    stored = get_records([customer_id]).get(customer_id)
     try:
         state = connection.client.customers.get_state(str(customer_id))
     except NotFoundError as error:
@@ -65,7 +64,7 @@ def refresh_external(organization: OrganizationSettings, external_id: str, conne
             raise
         return [refresh_customer(organization, customer_id, connection) for customer_id in holders]
     former = [key for key in _get_holders(row, external_id) if key != read_id(state, what="state")]
-    stored = read_sightings(former)
+    stored = get_records(former)
     others = [_ask_former_holder(key, connection, stored=stored.get(key)) for key in former]
     return list(_apply_state(row, state, connection, others=others).values())
 
@@ -81,7 +80,7 @@ def _get_holders(row: Organization, external_id: str) -> list[UUID]:
     return list(holders.values_list("pk", flat=True))
 
 
-def _ask_former_holder(key: UUID, connection: Connection, *, stored: Sighting | None) -> Observation:
+def _ask_former_holder(key: UUID, connection: Connection, *, stored: ObservationRecord | None) -> Observation:
     try:
         customer = connection.client.customers.get(key)
     except NotFoundError as error:
@@ -92,7 +91,12 @@ def _ask_former_holder(key: UUID, connection: Connection, *, stored: Sighting | 
 
 
 def _mark_deleted(
-    row: Organization, customer_id: UUID, error: NotFoundError, connection: Connection, *, stored: Sighting | None
+    row: Organization,
+    customer_id: UUID,
+    error: NotFoundError,
+    connection: Connection,
+    *,
+    stored: ObservationRecord | None,
 ) -> Outcome:
     known = on_primary(Customer.all_objects).filter(pk=customer_id, organization=row)
     if error.interval is None or not known.filter(deleted_at=None).exists():
@@ -121,7 +125,7 @@ def _apply_state(
     observation = observe_state(state, interval=state.interval, is_final=not connection.has_lists)
     result = apply([observation, *others], organization=row)
     outcomes = dict(result.outcomes)
-    undecided = read_sightings([observation.id]) if is_fresh and connection.has_lists else {}
+    undecided = get_records([observation.id]) if is_fresh and connection.has_lists else {}
     undecided |= result.unresolved
     for _ in range(MAX_ROUNDS):
         if not undecided:

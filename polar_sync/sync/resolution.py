@@ -11,8 +11,8 @@ from polar_sync.client import PolarObject
 from polar_sync.exceptions import MissingScopeError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.payloads import load_canonical
 from polar_sync.payloads.objects import StatePayload
-from polar_sync.states import Densities, Knowledge, ListReader, StateAnswer, ask_lists, is_hopeless, wait_for
-from polar_sync.store import Observation, Sighting, observe_absence, observe_assembled, observe_customer
+from polar_sync.states import Knowledge, ListReader, RowEstimates, StateAnswer, ask_lists, stops_fetching, wait_for
+from polar_sync.store import Observation, ObservationRecord, observe_absence, observe_assembled, observe_customer
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.sources import get_mirrored
 
@@ -28,7 +28,7 @@ class Unresolved:
     `item` is the customer as a list showed it, None where it was on none.
     """
 
-    stored: Sighting
+    stored: ObservationRecord
     observation: Observation
     item: Mapping[str, Any] | None = None
 
@@ -63,7 +63,7 @@ def resolve(
             continue
         except PolarSyncError as error:
             yield Resolution(key, error=error)
-            if is_hopeless(error):
+            if stops_fetching(error):
                 return
             continue
         listed[key] = item
@@ -72,12 +72,14 @@ def resolve(
     reader = ListReader(
         connection.client,
         connection.executor,
-        Densities(),  # of customers who changed just now, which says nothing of the others
+        RowEstimates(),  # of customers who changed just now, which says nothing of the others
         knowledge,
         catalogue=connection.catalogue,
         mirrored=get_mirrored(listed),
     )
-    shown = {key: _get_shown(unresolved[key]) for key in listed if unresolved[key].observation.unsure is None}
+    shown = {
+        key: _get_shown(unresolved[key]) for key in listed if unresolved[key].observation.unreliable_fields is None
+    }
     for answer in ask_lists(reader, listed=listed, shown=shown, on_tick=on_tick):
         one = unresolved[answer.id]
         is_confirmed = knowledge.is_confirmed
@@ -118,8 +120,8 @@ def _decide(
             answer.state,
             listed=listed,
             interval=answer.state.interval,
-            beside=answer.beside,
-            unsure=answer.unsure or {},
+            outside_state=answer.outside_state,
+            unreliable_fields=answer.unreliable_fields or {},
             gone=answer.gone,
             follows=one.stored,
             is_confirmed=is_confirmed,

@@ -7,13 +7,15 @@ lists where they are open to the token and show all that a state shows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Value
 
+from polar_sync.client import ListPage
 from polar_sync.conf import settings
 from polar_sync.exceptions import MissingScopeError, PolarSyncError
 from polar_sync.models import (
@@ -25,7 +27,7 @@ from polar_sync.models import (
     on_primary,
 )
 from polar_sync.payloads.values import clean_text
-from polar_sync.states import BatchedSource, Knowledge, Mirrored, StateSource
+from polar_sync.states import BatchedSource, Knowledge, Mirrored, StateSource, wait_for
 from polar_sync.sync.connections import Connection
 
 logger = logging.getLogger(__name__)
@@ -45,12 +47,12 @@ def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID
         client=connection.client,
         executor=connection.executor,
         per_customer=connection.per_customer,
-        densities=connection.densities,
+        estimates=connection.estimates,
         organization_id=connection.organization_id,
         is_exact=settings.state_source == "auto",
         knowledge=Knowledge.load(run.state_fields),
         catalogue=connection.catalogue,
-        leftovers=connection.leftovers,
+        partial_results=connection.partial_results,
         mirrored=get_mirrored(customers),
         mirrored_archived=partial(_get_archived, run.organization),
     )
@@ -108,11 +110,13 @@ def is_batched(run: SyncRun) -> bool:
     return wanted == BATCHED or (wanted == "auto" and run.source != PER_CUSTOMER)
 
 
-def must_fall_back(run: SyncRun, obstacle: PolarSyncError | None) -> bool:
+def must_fall_back(run: SyncRun, stopping_error: PolarSyncError | None) -> bool:
     """Whether the lists are closed to the token and the state endpoint is to be asked instead, noting so once."""
-    if not isinstance(obstacle, MissingScopeError) or settings.state_source != "auto" or run.source != BATCHED:
+    if not isinstance(stopping_error, MissingScopeError) or settings.state_source != "auto" or run.source != BATCHED:
         return False
-    _fall_back(run, f"The token lacks a scope for the lists ({', '.join(obstacle.scopes) or obstacle.path}).")
+    _fall_back(
+        run, f"The token lacks a scope for the lists ({', '.join(stopping_error.scopes) or stopping_error.path})."
+    )
     return True
 
 
@@ -148,3 +152,44 @@ def _fall_back(run: SyncRun, why: str) -> None:
     if SyncRun.objects.filter(pk=run.pk).exclude(source=PER_CUSTOMER).update(source=PER_CUSTOMER, source_note=note):
         logger.warning("Run %s: %s", run.pk, note)
     run.source, run.source_note = PER_CUSTOMER, note
+
+
+_MAX_PAGES = 100
+"""Ten thousand products; an organization with more gets their names beside its subscriptions."""
+
+
+def read_catalogue(connection: Connection, *, on_tick: Callable[[], None]) -> None:
+    """Read the three catalogues, each as far as the token may. Names are a courtesy: no failure here ends a run."""
+    client = connection.client
+    lists: dict[str, Callable[..., ListPage]] = {
+        "product": client.products.list,
+        "benefit": client.benefits.list,
+        "meterdefinition": client.meters.list,
+    }
+    futures = {
+        model: connection.executor.submit(_read_all, list_page, connection.organization_id)
+        for model, list_page in lists.items()
+        if model in connection.catalogue.unread
+    }
+    for model, future in futures.items():
+        try:
+            entries = wait_for(future, on_tick=on_tick)
+        except MissingScopeError as error:
+            logger.warning("No names of any %s: the token lacks %s", model, " or ".join(error.scopes) or "a scope")
+        except PolarSyncError as error:
+            logger.warning("No names of any %s for now: %s", model, error)
+            if not error.permanent:  # the next claim of the page asks again
+                continue
+        else:
+            connection.catalogue.add_entries(model, entries)
+        connection.catalogue.unread.discard(model)
+
+
+def _read_all(list_page: Callable[..., ListPage], organization_id: str | None) -> list[Any]:
+    entries: list[Any] = []
+    for number in range(1, _MAX_PAGES + 1):
+        page = list_page(organization_id=organization_id, page=number)
+        entries += page.items
+        if number >= page.max_page:
+            break
+    return entries

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -25,15 +26,13 @@ from polar_sync.exceptions import (
     RouteNotFoundError,
 )
 from polar_sync.models import SyncPage, SyncRun
-from polar_sync.sync.binding import bind_organization
 from polar_sync.sync.completeness import get_beginning
-from polar_sync.sync.connections import Connection
+from polar_sync.sync.connections import Connection, bind_organization
 from polar_sync.sync.fetching import fetch_and_commit
-from polar_sync.sync.gathering import MAX_CLAIMS, Gathered, describe_failure, find_obstacle
 from polar_sync.sync.leases import LeaseKeeper, LeaseLostError, claim_pages, count_live_leases
+from polar_sync.sync.page_results import MAX_CLAIMS, PageResult, describe_failure, find_stopping_error
 from polar_sync.sync.pages import find_missing, list_pages, read_confirmation
-from polar_sync.sync.phases import advance_run
-from polar_sync.sync.runs import drop_lost_connection, finish_run, note_usage, note_wait
+from polar_sync.sync.runs import advance_run, drop_lost_connection, finish_run, let_go, note_usage, note_wait
 from polar_sync.sync.sources import is_batched
 
 logger = logging.getLogger(__name__)
@@ -106,35 +105,35 @@ def _move_on(run_id: int) -> Step:
 
 def _work(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> Step:
     try:
-        gathered = _ask(run, pages, connection, keeper)
+        page_results = _ask(run, pages, connection, keeper)
     except PolarSyncError as error:
         return _stop(run, keeper, error, claims=pages[0].claims)
-    opened = fetch_and_commit(run, gathered, connection, keeper)
-    obstacle = find_obstacle(gathered)
-    if obstacle is not None:
-        _keep_listings(gathered, connection)
-        return _stop(run, keeper, obstacle, claims=pages[0].claims)
+    opened = fetch_and_commit(run, page_results, connection, keeper)
+    stopping_error = find_stopping_error(page_results)
+    if stopping_error is not None:
+        _keep_listings(page_results, connection)
+        return _stop(run, keeper, stopping_error, claims=pages[0].claims)
     keeper.release(is_counted=True)  # what a source left unanswered without saying why
     return Step(Progress.DONE, opened=opened + advance_run(run.pk))
 
 
-def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> list[Gathered]:
+def _ask(run: SyncRun, pages: Sequence[SyncPage], connection: Connection, keeper: LeaseKeeper) -> list[PageResult]:
     if pages[0].kind == SyncPage.Kind.CONFIRM:
         return [read_confirmation(run, page, connection, on_tick=keeper.tick) for page in pages]
-    gathered = list_pages(pages, connection, on_tick=keeper.tick)
-    for each in gathered:
+    page_results = list_pages(pages, connection, on_tick=keeper.tick)
+    for each in page_results:
         if each.answer is not None:
             bind_organization(run.organization, each.answer.items, expected=connection.organization_id)
             _note_first_answer(run, each.answer)
-    find_missing(run, gathered)
-    return gathered
+    find_missing(run, page_results)
+    return page_results
 
 
-def _keep_listings(gathered: Sequence[Gathered], connection: Connection) -> None:
+def _keep_listings(page_results: Sequence[PageResult], connection: Connection) -> None:
     """With a request or two a minute, a claim that had to list its pages again would never get to their states."""
-    for each in gathered:
+    for each in page_results:
         if each.answer is not None and not each.is_complete:
-            connection.leftovers.put_listing(each.page.pk, each.answer)
+            connection.partial_results.put_listing(each.page.pk, each.answer)
 
 
 def _note_first_answer(run: SyncRun, answer: ListPage) -> None:
@@ -188,3 +187,32 @@ _REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
 def get_reason(error: PolarSyncError) -> str:
     """What a run that this error ends has as its reason."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "error")
+
+
+_IDLE_SECONDS = 1.0
+
+
+def work_in_foreground(
+    run: SyncRun, connection: Connection, *, on_progress: Callable[[SyncRun], None] | None = None
+) -> SyncRun:
+    """Take steps until the run has ended; returns it as it ended.
+
+    Interrupted by whatever exception, the run is let go of, so that the next command continues it at once.
+    """
+    try:
+        while True:
+            step = take_step(run.pk, connection)
+            run.refresh_from_db(from_queryset=SyncRun.objects.select_related("organization"))
+            if on_progress is not None:
+                on_progress(run)
+            if step.progress is Progress.ENDED or not run.is_running:
+                return run
+            if step.progress is Progress.WAITING:
+                time.sleep(step.wait)
+            elif step.progress is Progress.IDLE:  # Celery workers hold what is left
+                time.sleep(_IDLE_SECONDS)
+    except BaseException:
+        drop_lost_connection()
+        with suppress(DatabaseError):  # what interrupted the work is what the caller is to hear of
+            let_go(run.pk)
+        raise

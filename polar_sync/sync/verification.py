@@ -21,20 +21,19 @@ from polar_sync.payloads.values import read_timestamp, read_uuid
 from polar_sync.states import (
     ABSENT,
     MARGIN,
-    Densities,
     Difference,
     Knowledge,
     ListReader,
+    RowEstimates,
     StateAnswer,
     Verdict,
     compare,
     find_ended,
-    is_hopeless,
+    stops_fetching,
 )
-from polar_sync.sync.binding import check_organization
-from polar_sync.sync.connections import Connection
+from polar_sync.sync.completeness import PAGE_SIZE, count_pages
+from polar_sync.sync.connections import Connection, check_organization
 from polar_sync.sync.refresh import refresh_customer
-from polar_sync.sync.windows import PAGE_SIZE, count_pages
 
 BATCH_SIZE = 100
 _DELETED_SHARE = 10
@@ -72,7 +71,6 @@ class Tally:
     examples: list[str] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
-        """Count one customer."""
         self.checked += 1
         self.differing += bool(finding.contradictions)
         self.repaired += finding.is_repaired
@@ -179,7 +177,7 @@ def _repair(
     try:
         refresh_customer(organization, finding.id, connection)
     except PolarSyncError as error:
-        if is_hopeless(error):
+        if stops_fetching(error):
             raise
         return replace(finding, failure=f"{type(error).__name__}: {error}")
     again = list(verifier.verify([finding.id]))
@@ -200,12 +198,12 @@ class _Verifier:
         customers = on_primary(Customer.all_objects).with_state()
         mirrored = customers.select_related("observation").in_bulk(ids)
         for answer in answers:
-            if is_hopeless(answer.error):
+            if stops_fetching(answer.error):
                 continue
             if answer.id in mirrored:
                 yield self._compare(mirrored[answer.id], answer)
         for answer in answers:
-            if answer.error is not None and is_hopeless(answer.error):
+            if answer.error is not None and stops_fetching(answer.error):
                 raise answer.error
 
     def _compare(self, customer: Customer, answer: StateAnswer) -> Finding:
@@ -235,7 +233,7 @@ class _Verifier:
         except NotFoundError:
             return Finding(customer.pk, (_describe_presence(customer, None),))
         except PolarSyncError as error:
-            if is_hopeless(error):
+            if stops_fetching(error):
                 raise
             return Finding(customer.pk, failure=f"{type(error).__name__}: {error}")
         return Finding(customer.pk, failure="Polar has this customer and says that its state does not exist.")
@@ -252,7 +250,7 @@ class _Verifier:
         if not only_shown:
             return tuple(found)
         connection = self._connection
-        reader = ListReader(connection.client, connection.executor, Densities(), Knowledge())
+        reader = ListReader(connection.client, connection.executor, RowEstimates(), Knowledge())
         try:
             ended = find_ended(reader, customer.pk, state, only_shown, on_tick=_do_nothing)
         except MissingScopeError:  # with nobody to ask, what was confirmed within the hour is as good as the state

@@ -8,7 +8,7 @@ from django import template
 from django.contrib.admin.views.main import ChangeList
 from django.template.context import RequestContext
 
-from polar_sync.admin.dates import get_date_choices
+from polar_sync.admin.change_lists import get_date_choices
 from polar_sync.admin.overview import build_overview
 
 register = template.Library()

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polar_sync.testing.app import FakePolar
     from polar_sync.testing.faults import Fault
+    from polar_sync.testing.http import ConnectionCutError
     from polar_sync.testing.server import FakePolarServer
-    from polar_sync.testing.wire import ConnectionCutError
 
 __all__ = ["ConnectionCutError", "FakePolar", "FakePolarServer", "Fault"]
 
-_HOMES = {"ConnectionCutError": "wire", "FakePolar": "app", "FakePolarServer": "server", "Fault": "faults"}
+_HOMES = {"ConnectionCutError": "http", "FakePolar": "app", "FakePolarServer": "server", "Fault": "faults"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
 
-from polar_sync.client.versions import choose_version
+from polar_sync.client.parameters import choose_version
 from polar_sync.testing.auth import Token, authorize
 from polar_sync.testing.faults import Fault, FaultList
 from polar_sync.testing.foundation import Shared, get_utc_now
 from polar_sync.testing.generator import generate_customers
-from polar_sync.testing.journal import RequestRecord, RequestWindow
-from polar_sync.testing.operations import Call, Operations
-from polar_sync.testing.organization import FakeOrganization
-from polar_sync.testing.replay import replay_recording
-from polar_sync.testing.routing import Match, match_route
-from polar_sync.testing.wire import (
+from polar_sync.testing.http import (
     Answer,
     ConnectionCutError,
+    Match,
     RefusalError,
     Request,
     get_phrase,
     list_headers,
+    match_route,
     read_request,
     redirect,
+    refuse_rate,
     refuse_route,
 )
+from polar_sync.testing.operations import Call, Operations
+from polar_sync.testing.organization import FakeOrganization
+from polar_sync.testing.replay import replay_recording
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+WINDOW = timedelta(minutes=1)
+
+
+class AskedRequest(NamedTuple):
+    """One request that was answered; `path` is without the query. A cut connection has the status 0."""
+
+    method: str
+    path: str
+    status: int
+
+
+class RequestRecord(AskedRequest):
+    """An `AskedRequest` (it compares and unpacks as one) that also knows its query, operation and time."""
+
+    query: str
+    operation: str | None
+    at: datetime
+
+    @classmethod
+    def make(cls, request: Request, *, status: int, operation: str | None, at: datetime) -> Self:
+        """Note a request down; `at` is when it arrived, by `FakePolar.clock`."""
+        record = cls(request.method, request.path, status)
+        record.query, record.operation, record.at = request.query_string, operation, at
+        return record
+
+
+class RequestWindow:
+    """The times of the requests of the last minute; not locked by itself."""
+
+    def __init__(self) -> None:
+        self._times: deque[datetime] = deque()
+        self.refused = 0
+
+    def count(self, *, limit: int | None, now: datetime) -> None:
+        """Count one request; over `limit` requests in a moving minute raises the 429 that Polar answers."""
+        if limit is None:
+            return
+        while self._times and self._times[0] <= now - WINDOW:
+            self._times.popleft()
+        if len(self._times) < limit:
+            self._times.append(now)
+            return
+        self.refused += 1
+        oldest = self._times[0] if self._times else now
+        raise refuse_rate(max(1, math.ceil((oldest + WINDOW - now).total_seconds())))
 
 
 class FakePolar(FakeOrganization):

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from polar_sync.testing.routing import Route
-from polar_sync.testing.wire import refuse_scope, refuse_token, refuse_unauthorized
+from polar_sync.testing.http import Route, refuse_scope, refuse_token, refuse_unauthorized
 
 ORGANIZATION_SCOPES = (
     "customers:read",

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from polar_sync.testing.http import Detail, RefusalError, Request, json_response, refuse_request
 from polar_sync.testing.validation import (
     MAX_NAME,
     Location,
@@ -19,7 +20,6 @@ from polar_sync.testing.validation import (
     check_uuid,
     make_detail,
 )
-from polar_sync.testing.wire import Detail, RefusalError, Request, answer_json, refuse_request
 
 CREATE_FIELDS = (
     "metadata",
@@ -68,7 +68,7 @@ def _read_json(request: Request) -> Any:
         detail = make_detail("json_invalid", ("body", error.pos), message, {}, **context)
         raise refuse_request([detail]) from None
     except (UnicodeDecodeError, RecursionError, ValueError):
-        raise RefusalError(answer_json({"detail": "There was an error parsing the body"}, status=400)) from None
+        raise RefusalError(json_response({"detail": "There was an error parsing the body"}, status=400)) from None
 
 
 def read_create(request: Request) -> dict[str, Any]:

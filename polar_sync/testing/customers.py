@@ -1,14 +1,242 @@
-"""The fields of a customer as Polar fills, derives and scrubs them."""
+"""The customers of one fake organization, with their answers kept as ready bytes until they change."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
+import random
 import uuid
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from polar_sync.testing.store import CHILDREN
-from polar_sync.testing.wire import format_timestamp
+from polar_sync.testing.additions import FieldAdditions
+from polar_sync.testing.http import dump_json, format_timestamp
+
+if TYPE_CHECKING:
+    from polar_sync.testing.rows import Row
+
+RowKind = Literal["subscription", "grant", "meter"]
+SHUFFLED = ("active_subscriptions", "granted_benefits")
+CHILDREN = (*SHUFFLED, "active_meters")
+ACTIVE_STATUSES = frozenset({"trialing", "active", "past_due"})
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset()
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One customer: its own object (anything, so that hostile data can be served), and what its state adds.
+
+    `state` overrides the state that is built from `customer` and `children`. `other_subscriptions` are those that
+    Polar has and does not show in a state, such as past due ones; `other_grants` are revoked ones. `listed` holds, by
+    the kind of row, recorded items of Polar's lists with their places in the recording; where a kind is missing, its
+    rows are made from the state. `rows` are the prepared rows.
+    """
+
+    key: str
+    sequence: int
+    customer: Any
+    created: datetime
+    children: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in CHILDREN})
+    state: Any = UNSET
+    other_subscriptions: list[dict[str, Any]] = field(default_factory=list)
+    other_grants: list[dict[str, Any]] = field(default_factory=list)
+    listed: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    additions: FieldAdditions = field(default_factory=FieldAdditions)
+    rows: dict[tuple[str, bool], list[Row]] = field(default_factory=dict)
+    cached_state_body: bytes | None = None
+    balance: int = 0
+    has_own_billing_name: bool = False
+    _customer_body: bytes | None = None
+    _state_body: bytes | None = None
+
+    @property
+    def customer_body(self) -> bytes:
+        """The customer as JSON."""
+        if self._customer_body is None:
+            self._customer_body = dump_json(self.build_customer())
+        return self._customer_body
+
+    @property
+    def state_body(self) -> bytes:
+        """The state as JSON."""
+        if self._state_body is None:
+            self._state_body = dump_json(self.build_state())
+        return self._state_body
+
+    def build_customer(self) -> Any:
+        """The customer as an object that shares its parts with this record."""
+        return self.additions.extend("customer", "lists", self.customer)
+
+    def build_state(self) -> Any:
+        """The state as an object that shares its parts with this record."""
+        return self.additions.extend_state(self._build_own_state())
+
+    def get_children(self, name: str) -> list[Any]:
+        """One of the state's arrays, without added fields; empty where the state has no such array."""
+        state = self._build_own_state()
+        value = state.get(name) if isinstance(state, dict) else None
+        return value if isinstance(value, list) else []
+
+    def _build_own_state(self) -> Any:
+        if self.state is not UNSET:
+            return self.state
+        own = self.customer if isinstance(self.customer, dict) else {}
+        return {**own, **self.children}
+
+    def shuffle_state(self, rng: random.Random) -> Any:
+        """The state with subscriptions and grants in another order, as two calls to Polar may give."""
+        state = copy.copy(self.build_state())
+        if isinstance(state, dict):
+            for name in SHUFFLED:
+                if isinstance(state.get(name), list):
+                    state[name] = rng.sample(state[name], len(state[name]))
+        return state
+
+    def get_text(self, name: str) -> str | None:
+        """A field of the customer where it is text."""
+        value = self.customer.get(name) if isinstance(self.customer, dict) else None
+        return value if isinstance(value, str) else None
+
+    @property
+    def has_active_subscription(self) -> bool:
+        """A trialing, active or past due subscription exists, shown in the state or not."""
+        state = self.build_state()
+        shown = state.get("active_subscriptions") if isinstance(state, dict) else None
+        subscriptions = [*(shown if isinstance(shown, list) else ()), *self.other_subscriptions]
+        return any(isinstance(one, dict) and one.get("status") in ACTIVE_STATUSES for one in subscriptions)
+
+    def forget_bodies(self) -> None:
+        """Drop the prepared bytes; call it after any change."""
+        self._customer_body = self._state_body = None
+        self.rows = {}
+
+
+class CustomerStore:
+    """Living records by key (the customer's id), in the order they were put in; not locked by itself."""
+
+    def __init__(self) -> None:
+        self._living: dict[str, Record] = {}
+        self._by_external_id: dict[str, Record] | None = None
+        self._orders: dict[tuple[str, ...], list[Record]] = {}
+        self._sequence = itertools.count()
+        self.additions = FieldAdditions()
+        self.deleted: dict[str, Record] = {}
+        # Moves with every change, so that what others prepare from the whole can be told to be old.
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._living.values())
+
+    def put(
+        self, customer: Any, *, now: datetime, key: str | None = None, children: dict[str, list[Any]] | None = None
+    ) -> Record:
+        """Put a record in, in the place of one with the same key.
+
+        Without a key the customer's `id` is taken; where that is no text or already taken, the record is listed and
+        cannot be addressed.
+        """
+        sequence = next(self._sequence)
+        created = read_created_at(customer, default=now)
+        record = Record(
+            key or self._find_key(customer, sequence), sequence, customer, created, additions=self.additions
+        )
+        if children is not None:
+            record.children = children
+        old = self._living.get(record.key)
+        if old is not None:
+            record.sequence = old.sequence
+        record.has_own_billing_name = record.get_text("billing_name") != record.get_text("name")
+        self._living[record.key] = record
+        self.deleted.pop(record.key, None)
+        self.touch(record)
+        return record
+
+    def _find_key(self, customer: Any, sequence: int) -> str:
+        own = customer.get("id") if isinstance(customer, dict) else None
+        return own if isinstance(own, str) and own not in self._living else f"raw item {sequence}"
+
+    def find(self, key: str) -> Record | None:
+        """The living record with this key."""
+        return self._living.get(key)
+
+    def find_external(self, external_id: str) -> Record | None:
+        """The living record with this external id, compared with case; the first where several carry it."""
+        if self._by_external_id is None:
+            self._by_external_id = {}
+            for record in self:
+                own = record.get_text("external_id")
+                if own is not None:
+                    self._by_external_id.setdefault(own, record)
+        return self._by_external_id.get(external_id)
+
+    def find_email(self, email: str) -> Record | None:
+        """The living record with this email, compared without case."""
+        wanted = email.casefold()
+        return next((one for one in self if (one.get_text("email") or "").casefold() == wanted), None)
+
+    def remove(self, record: Record) -> None:
+        """Take a record out of the living; its external id is free from now on."""
+        del self._living[record.key]
+        self.deleted[record.key] = record
+        self.touch(record)
+
+    def touch(self, record: Record) -> None:
+        """Forget what was prepared from `record` and from the order of all."""
+        record.forget_bodies()
+        record.created = read_created_at(record.customer, default=record.created)
+        self._by_external_id = None
+        self._orders.clear()
+        self.version += 1
+
+    def forget_all(self) -> None:
+        """Forget everything that was prepared, after a change that is in the answers of many."""
+        for record in itertools.chain(self, self.deleted.values()):
+            record.forget_bodies()
+        self.version += 1
+
+    def sort(self, sorting: tuple[str, ...]) -> list[Record]:
+        """All living records in this order, equal ones in the order they were put in; do not change the list."""
+        if sorting not in self._orders:
+            self._orders[sorting] = sort_records(self, sorting)
+        return self._orders[sorting]
+
+
+def sort_records(records: Iterable[Record], sorting: tuple[str, ...]) -> list[Record]:
+    """Sort by Polar's criteria, leaving equal records as they are; null is the greatest value, as in PostgreSQL."""
+    ordered = list(records)
+    for criterion in reversed(sorting):
+        name = criterion.removeprefix("-")
+        ordered.sort(key=lambda record: _get_sort_key(record, name), reverse=criterion.startswith("-"))
+    return ordered
+
+
+def _get_sort_key(record: Record, name: str) -> tuple[bool, Any]:
+    if name == "created_at":
+        return (False, record.created)
+    text = record.get_text(name)
+    return (text is None, text or "")
+
+
+def read_created_at(customer: Any, *, default: datetime) -> datetime:
+    """An object's `created_at`; `default` where it is missing or no timestamp."""
+    try:
+        moment = datetime.fromisoformat(customer["created_at"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return default
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def build_defaults(given: dict[str, Any], *, customer_id: str, organization_id: str, now: datetime) -> dict[str, Any]:

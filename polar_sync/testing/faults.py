@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from polar_sync.testing.routing import OPERATIONS
-from polar_sync.testing.wire import (
+from polar_sync.testing.http import (
+    OPERATIONS,
     Answer,
     ConnectionCutError,
     RefusalError,
-    answer_body,
+    body_response,
     dump_json,
     refuse_missing,
     refuse_rate,
@@ -112,9 +112,9 @@ class Fault:
             case "unauthorized":
                 raise refuse_token()
             case "malformed":
-                return answer_body(self._dump_body())
+                return body_response(self._dump_body())
             case "refused":
-                raise RefusalError(answer_body(self._dump_body(), status=self.status))
+                raise RefusalError(body_response(self._dump_body(), status=self.status))
             case _:
                 return None
 
@@ -151,7 +151,6 @@ class FaultList:
             self._faults = [one for one in self._faults if one is not fault]
 
     def clear(self) -> None:
-        """Forget all faults."""
         with self._lock:
             self._faults.clear()
 

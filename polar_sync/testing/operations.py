@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,30 +18,167 @@ from polar_sync.testing.bodies import (
     read_session,
     read_update,
 )
-from polar_sync.testing.export import HEADERS, build_export
-from polar_sync.testing.listing import build_page, read_list_query
-from polar_sync.testing.lists import ROW_LISTS, RowLists
-from polar_sync.testing.organization import FakeOrganization
-from polar_sync.testing.store import Record
-from polar_sync.testing.validation import (
-    check_bool_text,
-    check_uuid,
-    check_uuids,
-    make_detail,
-    read_uuid,
-)
-from polar_sync.testing.wire import (
+from polar_sync.testing.customer_list import HEADERS, build_export, build_page, read_list_query
+from polar_sync.testing.customers import Record
+from polar_sync.testing.http import (
     Answer,
+    Detail,
     Request,
-    answer_body,
-    answer_json,
+    body_response,
     dump_json,
+    json_response,
     refuse_missing,
     refuse_request,
     refuse_token,
     refuse_values,
 )
-from polar_sync.testing.writes import create_customer, update_customer
+from polar_sync.testing.lists import ROW_LISTS, RowLists
+from polar_sync.testing.organization import FakeOrganization
+from polar_sync.testing.validation import (
+    check_bool_text,
+    check_uuid,
+    check_uuids,
+    make_detail,
+    normalize_email,
+    read_uuid,
+)
+
+EU_COUNTRIES = frozenset(
+    [
+        *("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU"),
+        *("IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"),
+    ]
+)
+FORMATS = {
+    "AU": ("au_abn", r"\d{11}"),
+    "BR": ("br_cnpj", r"\d{14}"),
+    "CA": ("ca_gst_hst", r"\d{9}RT\d{4}"),
+    "CH": ("ch_vat", r"CHE\d{9}(MWST|TVA|IVA)?"),
+    "GB": ("gb_vat", r"(GB)?\d{9}(\d{3})?"),
+    "IN": ("in_gst", r"\d{2}[A-Z0-9]{13}"),
+    "JP": ("jp_cn", r"\d{13}"),
+    "NO": ("no_vat", r"\d{9}(MVA)?"),
+    "US": ("us_ein", r"\d{9}"),
+}
+
+
+def read_tax_id(text: str, *, country: str) -> list[str] | None:
+    """`[value, format]` for a tax id of `country` (ISO 3166-1 alpha-2), None where it is none of that country.
+
+    The form is checked, the check digits are not.
+    """
+    value = re.sub(r"[\s.\-/]", "", text).upper()
+    if country in EU_COUNTRIES:
+        prefix = "EL" if country == "GR" else country
+        number = value.removeprefix(prefix)
+        return [f"{prefix}{number}", "eu_vat"] if re.fullmatch(r"[A-Z0-9]{2,12}", number) else None
+    name, pattern = FORMATS.get(country, (None, ""))
+    return [value, name] if name is not None and re.fullmatch(pattern, value) else None
+
+
+ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
+
+
+def create_customer(organization: FakeOrganization, fields: dict[str, Any]) -> dict[str, Any]:
+    """Create a customer from a checked body; raises the 422 that Polar answers to duplicates and the like."""
+    values = dict(fields)
+    owner = values.pop("owner", None)
+    wrong = _check_organization(values.pop("organization_id", None))
+    wrong += _take_email(organization, values, record=None)
+    wrong += _check_external_id(organization, values.get("external_id"))
+    if values["type"] == "team" and values.get("email") is None:
+        values["email"] = None
+        if owner is None:
+            message = "An owner with an email is required for a team without an email."
+            wrong.append(make_detail("value_error", ("body", "owner"), message, None))
+    wrong += _take_address_and_tax(values, country=None)
+    if wrong:
+        raise refuse_values(wrong)
+    return organization.create_customer(**values)
+
+
+def update_customer(organization: FakeOrganization, record: Record, changes: dict[str, Any]) -> None:
+    """Change a customer by a checked body; raises the 422 that Polar answers to what may not change."""
+    values = dict(changes)
+    wrong = _take_type(values, record=record)
+    wrong += _take_email(organization, values, record=record)
+    if "external_id" in values:
+        wrong += _check_external_id_change(organization, values["external_id"], record=record)
+    address = record.customer.get("billing_address") or {}
+    wrong += _take_address_and_tax(values, country=address.get("country"))
+    if wrong:
+        raise refuse_values(wrong)
+    if any(name not in record.customer or record.customer[name] != value for name, value in values.items()):
+        organization.update_customer(record.key, **values)
+
+
+def _check_organization(organization_id: Any) -> list[Detail]:
+    if organization_id is None:
+        return []
+    message = "Setting organization_id is disallowed when using an organization token."
+    return [make_detail("organization_token", ("body", "organization_id"), message, organization_id)]
+
+
+def _take_email(organization: FakeOrganization, values: dict[str, Any], *, record: Record | None) -> list[Detail]:
+    """Normalize the email in `values`; only a team may lose its email."""
+    email = values.get("email")
+    if email is None:
+        if record is not None and record.customer.get("type") != "team":
+            values.pop("email", None)
+        return []
+    values["email"] = normalize_email(email)
+    owner = organization.store.find_email(values["email"])
+    if owner is None or owner is record:
+        return []
+    message = "A customer with this email address already exists."
+    return [make_detail("value_error", ("body", "email"), message, values["email"])]
+
+
+def _check_external_id(organization: FakeOrganization, external_id: Any) -> list[Detail]:
+    if external_id is None or organization.store.find_external(external_id) is None:
+        return []
+    message = "A customer with this external ID already exists."
+    return [make_detail("value_error", ("body", "external_id"), message, external_id)]
+
+
+def _check_external_id_change(organization: FakeOrganization, external_id: Any, *, record: Record) -> list[Detail]:
+    present = record.customer.get("external_id")
+    if external_id == present:
+        return []
+    if present is None:
+        return _check_external_id(organization, external_id)
+    message = "Customer external ID cannot be updated."
+    return [make_detail("value_error", ("body", "external_id"), message, external_id)]
+
+
+def _take_type(values: dict[str, Any], *, record: Record) -> list[Detail]:
+    """A customer can become a team and never stops being one."""
+    if values.get("type") is None:
+        values.pop("type", None)
+    elif values["type"] == "individual" and record.customer.get("type") == "team":
+        message = "A team customer cannot become an individual."
+        return [make_detail("value_error", ("body", "type"), message, "individual")]
+    return []
+
+
+def _take_address_and_tax(values: dict[str, Any], *, country: str | None) -> list[Detail]:
+    """Complete the address in `values` and turn its tax id from text into a pair."""
+    address = values.get("billing_address")
+    if address is not None:
+        values["billing_address"] = {name: address.get(name) for name in ADDRESS_FIELDS}
+        country = address["country"]
+    text = values.get("tax_id")
+    if text is None:
+        return []
+    if country is None:
+        message = "Country is required to validate tax ID."
+        return [make_detail("missing", ("body", "billing_address", "country"), message, None)]
+    pair = read_tax_id(text, country=country)
+    if pair is None:
+        return [make_detail("invalid", ("body", "tax_id"), "Invalid tax ID.", text)]
+    values["tax_id"] = pair
+    return []
+
 
 PORTAL_FIELDS = (
     "created_at",
@@ -116,10 +254,10 @@ class Operations:
         asked = read_list_query(call.request.query)
         ties = self._rng if self._organization.shuffle_ties else None
         owner = self._organization.organization_id
-        return answer_body(build_page(self._store, asked, organization_id=owner, ties=ties))
+        return body_response(build_page(self._store, asked, organization_id=owner, ties=ties))
 
     def _list_rows(self, operation: str, call: Call) -> Answer:
-        return answer_body(self.lists.build_page(operation, call.request.query))
+        return body_response(self.lists.build_page(operation, call.request.query))
 
     def _export(self, call: Call) -> Answer:
         wanted = [value for name, value in call.request.query if name == "organization_id"]
@@ -132,17 +270,17 @@ class Operations:
 
     def _create(self, call: Call) -> Answer:
         customer = create_customer(self._organization, read_create(call.request))
-        return answer_body(self._organization.get_record(customer["id"]).customer_body, status=201)
+        return body_response(self._organization.get_record(customer["id"]).customer_body, status=201)
 
     def _get(self, call: Call) -> Answer:
-        return answer_body(self._get_record(call.parameters).customer_body)
+        return body_response(self._get_record(call.parameters).customer_body)
 
     def _update(self, call: Call) -> Answer:
         is_external = "external_id" in call.parameters
         changes = read_update(call.request, fields=UPDATE_EXTERNAL_FIELDS if is_external else UPDATE_FIELDS)
         record = self._get_record(call.parameters)
         update_customer(self._organization, record, changes)
-        return answer_body(record.customer_body)
+        return body_response(record.customer_body)
 
     def _delete(self, call: Call) -> Answer:
         given = [value for name, value in call.request.query if name == "anonymize"][-1:]
@@ -157,20 +295,20 @@ class Operations:
     def _get_state(self, call: Call) -> Answer:
         record = self._get_record(call.parameters)
         if record.cached_state_body is not None:
-            return answer_body(record.cached_state_body)
+            return body_response(record.cached_state_body)
         if self._organization.shuffle_arrays:
-            return answer_body(dump_json(record.shuffle_state(self._rng)))
-        return answer_body(record.state_body)
+            return body_response(dump_json(record.shuffle_state(self._rng)))
+        return body_response(record.state_body)
 
     def _get_balance(self, call: Call) -> Answer:
-        return answer_json({"balance": self._get_record(call.parameters).balance, "currency": "usd"})
+        return json_response({"balance": self._get_record(call.parameters).balance, "currency": "usd"})
 
     def _get_portal_customer(self, call: Call) -> Answer:
         record = self._store.find(call.token.customer_id or "")
         if record is None:
             raise refuse_token()
         own: dict[str, Any] = {"oauth_accounts": {}, **record.customer}
-        return answer_json({name: own[name] for name in PORTAL_FIELDS if name in own})
+        return json_response({name: own[name] for name in PORTAL_FIELDS if name in own})
 
     def _create_session(self, call: Call) -> Answer:
         name, value = read_session(call.request)
@@ -178,4 +316,4 @@ class Operations:
         if record is None:
             wrong = make_detail("value_error", ("body", name), "Customer does not exist.", value)
             raise refuse_values([wrong])
-        return answer_json(self._organization.create_session(record.key), status=201)
+        return json_response(self._organization.create_session(record.key), status=201)

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from polar_sync.testing.auth import SESSION_SCOPES
-from polar_sync.testing.changes import CatalogueOwner
 from polar_sync.testing.customers import (
     build_avatar_url,
     build_defaults,
@@ -17,7 +16,8 @@ from polar_sync.testing.customers import (
     strip_children,
     to_plain,
 )
-from polar_sync.testing.wire import format_timestamp
+from polar_sync.testing.foundation import CatalogueOwner
+from polar_sync.testing.http import format_timestamp
 
 SESSION_LIFETIME = timedelta(hours=1)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polar_sync.testing.customers import RowKind
 from polar_sync.testing.organization import FakeOrganization
-from polar_sync.testing.store import RowKind
 
 STATE_PATH = re.compile(r"/v1/customers/([^/]+)/state")
 LIST_PATHS: dict[str, RowKind] = {

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from polar_sync.testing.app import FakePolar
-from polar_sync.testing.wire import ConnectionCutError, get_phrase
+from polar_sync.testing.http import ConnectionCutError, get_phrase
 
 POLL_SECONDS = 0.02
 STOP_SECONDS = 5.0
@@ -130,7 +130,6 @@ class FakePolarServer:
         return f"http://{self._host}:{self._listener.server_address[1]}"
 
     def start(self) -> Self:
-        """Begin to answer."""
         self._thread.start()
         return self
 

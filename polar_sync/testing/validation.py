@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from polar_sync.payloads import texts
-from polar_sync.testing.wire import Detail
+from polar_sync.testing.http import Detail
 
 Location = tuple[str | int, ...]
 

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from polar_sync.admin.history import read_history
-from polar_sync.admin.labels import format_number
-from polar_sync.admin.sparklines import HEIGHT, WIDTH, describe_change, draw_sparkline
+from polar_sync.admin.figures import get_history
+from polar_sync.admin.formatting import format_number
+from polar_sync.admin.plots import SPARKLINE_HEIGHT, SPARKLINE_WIDTH, describe_change, draw_sparkline
 from polar_sync.models import DailyStatistics, Organization
 from tests.factories import create_organization
 
@@ -33,7 +33,7 @@ def note(organization: Organization, days_ago: int, customers: int, **revenue: i
 
 def read_days() -> list[tuple[int, int, dict[str, int]]]:
     today = timezone.localdate()
-    return [((today - day.date).days, day.customers, day.revenue) for day in read_history()]
+    return [((today - day.date).days, day.customers, day.revenue) for day in get_history()]
 
 
 @pytest.mark.django_db
@@ -44,7 +44,7 @@ def test_days_are_added_up_by_currency(organization: Organization) -> None:
     note(organization, 0, 11, usd=110)
     note(other, 0, 4, usd=40)
     assert read_days() == [(1, 13, {"usd": 130, "eur": 5}), (0, 15, {"usd": 150})]
-    assert [day.active_subscriptions for day in read_history()] == [26, 30]
+    assert [day.active_subscriptions for day in get_history()] == [26, 30]
 
 
 @pytest.mark.django_db
@@ -80,22 +80,22 @@ def test_line_rises_with_the_numbers_and_has_a_place_for_each_day() -> None:
     line = read_line(draw_sparkline([*make_points(5, 6), (TODAY + timedelta(days=27), 9)], write=format_number))
     (first, low), (second, middle), (last, high) = line
     assert low > middle > high
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in line)
+    assert all(0 <= x <= SPARKLINE_WIDTH and 0 <= y <= SPARKLINE_HEIGHT for x, y in line)
     assert (last - second) / (second - first) == pytest.approx(27, abs=0.5)
 
 
 def test_small_change_looks_small_and_none_is_flat() -> None:
     (_, before), (_, after) = read_line(draw_sparkline(make_points(1000, 1001), write=format_number))
-    assert 0 < before - after < HEIGHT / 20
+    assert 0 < before - after < SPARKLINE_HEIGHT / 20
     for value in (0, 7, -3):
         ((_, one), (_, other)) = read_line(draw_sparkline(make_points(value, value), write=format_number))
-        assert one == other == HEIGHT / 2
+        assert one == other == SPARKLINE_HEIGHT / 2
 
 
 def test_line_says_its_numbers_to_who_cannot_see_it() -> None:
     markup = draw_sparkline(make_points(1000, 900, 1200, gap=15), write=format_number)
     text = "1,000 on March 1, 1,200 on March 31; lowest 900, highest 1,200"
-    assert f'role="img" viewBox="0 0 {WIDTH} {HEIGHT}" aria-label="{text}"' in markup
+    assert f'role="img" viewBox="0 0 {SPARKLINE_WIDTH} {SPARKLINE_HEIGHT}" aria-label="{text}"' in markup
     assert "style=" not in markup
 
 

@@ -7,8 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 
-from polar_sync.admin.handover import note
-from polar_sync.admin.text import clean, escape_json, make_visible, show
+from polar_sync.admin.actions import note
+from polar_sync.admin.formatting import clean, escape_json, make_visible, show
 from polar_sync.models import Benefit, Customer, MeterDefinition, Organization, Product, SyncFailure, SyncRun
 from tests import factories
 from tests.factories import apply_states, build_full_state, make_id, make_uuid, read_at

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone, translation
 
-from polar_sync.admin.nouns import name_customers
+from polar_sync.admin.formatting import name_customers
 from polar_sync.models import Organization, SyncFailure, SyncRun, Verification
 from tests import factories
 from tests.catalogues import LANGUAGES, find_catalogue, get_ids, get_strings, list_messages, read_catalogue

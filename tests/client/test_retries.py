@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.client import PolarClient, RequestBudget, retries
-from polar_sync.client.answers import Call
+from polar_sync.client.responses import PolarRequest
 from polar_sync.exceptions import (
     BudgetWaitError,
     NetworkError,
@@ -146,7 +146,7 @@ def test_rate_limit_is_waited_out_more_often_than_max_attempts(
 def test_rate_limit_that_lasts_beyond_what_it_says_is_asked_less_and_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    attempts = retries.Attempts(Call(method="POST", path="/"), max_attempts=1, max_wait=None)
+    attempts = retries.Attempts(PolarRequest(method="POST", path="/"), max_attempts=1, max_wait=None)
     error = RateLimitError("", retry_in=0.0, method="POST", path="/")
     pauses = [attempts.get_delay(error, retry_after=None) for _ in range(3000)]
     assert pauses[:8] == [0, 1, 2, 4, 8, 16, 32, 60]
@@ -198,11 +198,11 @@ def test_another_callers_pause_turns_a_rate_limit_into_its_own_error(
 ) -> None:
     budget = RequestBudget(organization=organization, requests_per_minute=1000, max_wait=0.1)
 
-    def refuse(_: object) -> Reply:
+    def fail(_: object) -> Reply:
         budget.pause(30)
         return LIMITED
 
-    polar.answer(refuse)
+    polar.answer(fail)
     with pytest.raises(RateLimitError) as caught:
         make_client(budget=budget).customers.get(ID)
     assert caught.value.retry_in == pytest.approx(30, abs=5)

@@ -84,7 +84,7 @@ def test_connections_of_threads_that_ended_are_closed(polar: ScriptedServer, cli
         thread.start()
         thread.join()
     gc.collect()
-    assert len(client._transport._wire.sessions._state.sessions) == 0
+    assert len(client._transport._sender.sessions._state.sessions) == 0
 
 
 def test_closed_client_asks_nothing(polar: ScriptedServer, client: PolarClient) -> None:
@@ -145,7 +145,7 @@ def ask_in_child(client: PolarClient, results: multiprocessing.Queue[Any]) -> No
 def test_forked_child_asks_over_a_connection_of_its_own(polar: ScriptedServer, client: PolarClient) -> None:
     client.customers.get(ID)
     # As if another thread were just asking for its session.
-    with client._transport._wire.sessions._state.lock:
+    with client._transport._sender.sessions._state.lock:
         context = multiprocessing.get_context("fork")
         results = context.Queue()
         child = context.Process(target=ask_in_child, args=(client, results))

@@ -4,7 +4,7 @@ import json
 import sys
 from datetime import timedelta
 
-from polar_sync.testing import FakePolar, FakePolarServer, journal
+from polar_sync.testing import FakePolar, FakePolarServer, app
 from polar_sync.testing import __main__ as command
 
 # The workers' last 5: on a busy machine a request that was counted at once may arrive more than a second later, with
@@ -13,7 +13,7 @@ MINUTE = timedelta(seconds=3.5)
 
 
 def main() -> None:
-    journal.WINDOW = MINUTE
+    app.WINDOW = MINUTE
     served: list[FakePolar] = []
     describe = command.describe
 

@@ -12,22 +12,22 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()
 
 from polar_sync import tasks  # noqa: E402 - only once Django is set up
-from polar_sync.client import throttle  # noqa: E402
-from polar_sync.sync import connections, fetching, gathering  # noqa: E402
+from polar_sync.client import rate_limit  # noqa: E402
+from polar_sync.sync import connections, fetching, page_results  # noqa: E402
 from project.celery import app  # noqa: E402
 
 __all__ = ["app"]
 
 MINUTE = 5
 settings.POLAR_SYNC = {**settings.POLAR_SYNC, "LEASE_SECONDS": 5, "STATE_SOURCE": "per_customer"}
-throttle.WINDOW = MINUTE
+rate_limit.WINDOW = MINUTE
 connections.WORKER_PATIENCE = 0.5  # so that waits go through the broker
 tasks._JITTER_SECONDS = 0.3
 
 busy = Path(os.environ["POLAR_SYNC_TEST_BUSY_FILE"])
 
 
-fetch_states = gathering.fetch_states
+fetch_states = page_results.fetch_states
 
 
 def fetch_and_tell(*args: Any, **kwargs: Any) -> Iterator[None]:

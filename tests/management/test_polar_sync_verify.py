@@ -18,7 +18,7 @@ from pytest_django import Settings
 from polar_sync.models import BenefitGrant, Customer, CustomerObservation, Meter, Subscription, Verification
 from polar_sync.testing import FakePolar, FakePolarServer
 from polar_sync.testing.faults import Fault
-from polar_sync.testing.wire import format_timestamp
+from polar_sync.testing.http import format_timestamp
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CUSTOMERS = 30
@@ -116,7 +116,7 @@ def test_state_that_polar_stored_before_an_end_is_no_difference(polar: FakePolar
     assert verify_json("--all")["differing"] == 0
     polar.set_listed(key, "subscription", [subscription])
     assert verify_json("--all", expected=1)["counts"] == {
-        "subscription": 1, **({"subscriptionmeter": len(subscription["meters"])} if subscription["meters"] else {})
+        "subscription": 1, **({"subscription_meter": len(subscription["meters"])} if subscription["meters"] else {})
     }  # fmt: skip
 
 

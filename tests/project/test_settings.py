@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from benchmarks.rest import GUNICORN
 from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
-from tests.benchmarks.rest import GUNICORN
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "k3y-of-the-tests-" + "abcdefghij0123456789" * 3

@@ -80,7 +80,7 @@ def test_permission_and_staff_are_both_needed(
 
 
 @pytest.mark.parametrize("path", WRITES)
-def test_reading_is_not_steering(full: Organization, make_token: Callable[..., str], path: str) -> None:
+def test_reading_does_not_allow_actions(full: Organization, make_token: Callable[..., str], path: str) -> None:
     api = sign_in(make_token("view_customer", "view_syncrun"))
     assert api.post(path).status_code == 403
     assert SyncRun.objects.filter(status="running").count() == 1

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from polar_sync.models import Organization
-from polar_sync.rest import counts
+from polar_sync.rest import pagination
 from tests.factories import apply_states, build_state, read_at
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def long_list(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> Organization:
-    monkeypatch.setattr(counts, "LONG", 3)
+    monkeypatch.setattr(pagination, "LONG", 3)
     apply_states(organization, *(build_state(name) for name in "abc"), interval=read_at(0))
     return organization
 

@@ -129,7 +129,7 @@ def read_cost(api: Client, path: str) -> int:
 
 def find_deep_cursor(api: Client, path: str) -> str:
     """The cursor in the midst of the list, by the page number that cursors are there to spare."""
-    from polar_sync.rest.cursors import write_cursor  # noqa: PLC0415
+    from polar_sync.rest.pagination import write_cursor  # noqa: PLC0415
 
     page = api.get(f"/polar/v1/{path}limit=1&page=100000").json()["items"][0]
     sorting = path.partition("sorting=")[2].partition("&")[0] or "-created_at"

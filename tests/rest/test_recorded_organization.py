@@ -99,7 +99,7 @@ def test_export_has_the_recorded_rows_and_a_sane_tax_id(
     assert answer["Content-Disposition"] == 'attachment; filename="polar-customers.csv"'
     assert text.startswith(recorded.partition("\n")[0])
     assert text.count("\r\n") == recorded.count("\r\n") > 950
-    ours, theirs = read_rows(text), read_rows(recorded)
+    ours, theirs = get_rows(text), get_rows(recorded)
     assert ours.keys() == theirs.keys()
     for key, row in theirs.items():
         number = row.pop("Tax ID")
@@ -107,6 +107,6 @@ def test_export_has_the_recorded_rows_and_a_sane_tax_id(
         assert ours[key] == row
 
 
-def read_rows(text: str) -> dict[str, Any]:
+def get_rows(text: str) -> dict[str, Any]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     return {row["ID"]: row for row in rows}

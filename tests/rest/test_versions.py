@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from polar_sync.client.versions import API_VERSION, API_VERSIONS
+from polar_sync.client.parameters import API_VERSION, API_VERSIONS
 from polar_sync.models import Organization
 from tests.factories import apply_states, build_state, make_id, read_at
 

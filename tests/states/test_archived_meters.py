@@ -46,7 +46,7 @@ def test_nobody_asks_for_archived_meters_where_there_are_none(polar: FakePolar, 
 def test_more_archived_meters_than_fit_one_address_are_named_in_several(
     polar: FakePolar, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polar_sync.states.requests._MAX_IDS", 2)
+    monkeypatch.setattr("polar_sync.states.rules._MAX_IDS", 2)
     for meter in polar.meters:
         polar.archive_meter(meter["id"])
     ended = run("auto")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polar_sync.states import fields as known
-from polar_sync.states.assembly import Parts, assemble, shrink
+from polar_sync.states.assembly import CustomerParts, assemble, shrink
 from polar_sync.states.fields import StateFields
 
 KINDS = ("subscriptions", "grants", "meters")
@@ -29,7 +29,7 @@ def test_state_of_shrunk_items_is_that_of_whole_ones(items: list[dict[str, Any]]
     fields = StateFields(shown=shown, left_out={kind: everything - names for kind, names in shown.items()})
     before = json.dumps(items)
     for kind in KINDS:
-        whole, small = Parts(), Parts()
+        whole, small = CustomerParts(), CustomerParts()
         setattr(whole, kind, items)
         setattr(small, kind, [shrink(kind, item, fields) for item in items])
         assert assemble({}, small, fields) == assemble({}, whole, fields)

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from polar_sync import sync
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import Customer, CustomerObservation
-from polar_sync.sync.commits import commit_page
-from polar_sync.sync.gathering import Gathered
+from polar_sync.sync.fetching import commit_page
 from polar_sync.sync.leases import claim_pages
+from polar_sync.sync.page_results import PageResult
 from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.states.conftest import Run, find_differences
@@ -100,7 +100,7 @@ def test_names_are_written_before_the_run_is_locked(run: Run) -> None:
     assert page is not None
     found = {("product", key): {"id": key, "name": "New"} for key in [str(uuid4())]}
     with CaptureQueriesContext(connection) as queries:
-        commit_page(begun, page, Gathered(page, failures={"x": "broken"}), catalogue=found)
+        commit_page(begun, page, PageResult(page, failures={"x": "broken"}), catalogue=found)
     texts = [query["sql"] for query in queries]
     named, locked = (
         next(number for number, text in enumerate(texts) if text.startswith(start))

@@ -83,7 +83,7 @@ def test_names_that_were_removed_come_back_with_the_next_run(polar: FakePolar, r
 def test_each_catalogue_is_read_once_a_run_however_often_its_first_page_is_claimed(
     polar: FakePolar, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.05)
+    monkeypatch.setattr("polar_sync.client.rate_limit.WINDOW", 0.05)
     entry = {**settings.POLAR_SYNC["ORGANIZATIONS"]["default"], "REQUESTS_PER_MINUTE": 2}
     settings.POLAR_SYNC = {"ORGANIZATIONS": {"default": entry}, "STATE_SOURCE": "per_customer"}
     organization = polar_settings.get_organization("default")

@@ -44,14 +44,14 @@ def make_state(modified_at: str | None = OLD) -> dict[str, Any]:
 OBJECTS = {
     "customer": lambda state: state,
     "subscription": lambda state: state["active_subscriptions"][0],
-    "subscriptionmeter": lambda state: state["active_subscriptions"][0]["meters"][0],
-    "benefitgrant": lambda state: state["granted_benefits"][0],
+    "subscription_meter": lambda state: state["active_subscriptions"][0]["meters"][0],
+    "benefit_grant": lambda state: state["granted_benefits"][0],
     "meter": lambda state: state["active_meters"][0],
 }
 LISTS = {
     "subscription": lambda state: state["active_subscriptions"],
-    "subscriptionmeter": lambda state: state["active_subscriptions"][0]["meters"],
-    "benefitgrant": lambda state: state["granted_benefits"],
+    "subscription_meter": lambda state: state["active_subscriptions"][0]["meters"],
+    "benefit_grant": lambda state: state["granted_benefits"],
     "meter": lambda state: state["active_meters"],
 }
 
@@ -103,7 +103,7 @@ def test_what_a_grant_takes_from_its_benefit_may_differ_while_that_is_young(
     told = make_state()
     told["granted_benefits"][0][name] = "other"
     benefits = {make_id(40): datetime.fromisoformat(changed_at)} if changed_at else {}
-    assert describe(ask(make_state(), told, benefits=benefits)) == [("benefitgrant", name, expected)]
+    assert describe(ask(make_state(), told, benefits=benefits)) == [("benefit_grant", name, expected)]
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
@@ -157,7 +157,7 @@ def test_meter_of_another_subscription_is_another_meter() -> None:
     told["active_subscriptions"].append(other)
     shown["active_subscriptions"].append({**other, "meters": shown["active_subscriptions"][0]["meters"]})
     shown["active_subscriptions"][0]["meters"] = []
-    assert {each.kind for each in ask(shown, told)} == {"subscriptionmeter"}
+    assert {each.kind for each in ask(shown, told)} == {"subscription_meter"}
 
 
 def test_only_what_a_second_comparison_repeats_stands() -> None:
@@ -176,7 +176,7 @@ def test_equal_objects_are_those_without_a_difference_but_in_names() -> None:
     told["granted_benefits"][0]["properties"] = {"a": 1}
     shown["granted_benefits"][0]["properties"] = {"a": 2}
     kinds = {kind for kind, _ in find_equal(shown, told, ask(shown, told))}
-    assert kinds == {"customer", "subscription", "subscriptionmeter", "meter"}
+    assert kinds == {"customer", "subscription", "subscription_meter", "meter"}
 
 
 @pytest.mark.parametrize("name", ["email", "name", "billing_address", "metadata", "added"])

@@ -18,7 +18,7 @@ from polar_sync.exceptions import (
     RouteNotFoundError,
     ServerError,
 )
-from polar_sync.states import PerCustomerSource, StateAnswer, is_hopeless, wait_for
+from polar_sync.states import PerCustomerSource, StateAnswer, stops_fetching, wait_for
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
 
 STATE = "customers:get_state"
@@ -95,10 +95,10 @@ def test_refused_token_stops_the_asking(polar: FakePolar, client: PolarClient) -
     assert polar.counts[STATE] == 3
 
 
-def test_bare_404_is_not_hopeless() -> None:
-    assert not is_hopeless(RouteNotFoundError("", method="GET", path="/"))
-    assert not is_hopeless(None)
-    assert is_hopeless(BudgetWaitError("", retry_in=1))
+def test_bare_404_does_not_stop_fetching() -> None:
+    assert not stops_fetching(RouteNotFoundError("", method="GET", path="/"))
+    assert not stops_fetching(None)
+    assert stops_fetching(BudgetWaitError("", retry_in=1))
 
 
 def test_ticks_come_while_an_answer_does_not(

@@ -32,7 +32,7 @@ def get_children() -> int:
 def test_first_word_creates(organization: Organization) -> None:
     result = apply_states(organization, build_full_state("a"), interval=read_at(0))
     assert result.outcomes == {A: Outcome.CREATED}
-    assert not result.sightings[A].is_known
+    assert not result.records[A].is_known
     assert {change.kind for change in result.changes} == {ChangeKind.CREATED}
     assert len(result.changes) == 9
 
@@ -110,7 +110,7 @@ def test_every_customer_of_a_batch_is_marked_as_seen_by_its_run(organization: Or
     words = [observe_state(build_full_state(name), interval=read_at(4)) for name in ("stale", "new")]
     words += [observe_absence(A, interval=read_at(6))]
     result = apply(words, organization=organization, run_id=7, pass_number=2)
-    assert result.sightings[A].seen_by_run is None
+    assert result.records[A].seen_by_run is None
     assert set(CustomerObservation.objects.values_list("seen_by_run", "seen_in_pass")) == {(7, 2)}
     apply_states(organization, build_full_state("new"), interval=read_at(7))
     assert set(CustomerObservation.objects.values_list("seen_by_run", "seen_in_pass")) == {(7, 2)}
@@ -139,7 +139,7 @@ def test_batch_that_fails_leaves_nothing_behind(organization: Organization, monk
     def fail(*arguments: Any, **named: Any) -> None:
         raise LookupError
 
-    monkeypatch.setitem(apply.__globals__, "write_sightings", fail)
+    monkeypatch.setitem(apply.__globals__, "write_observation_records", fail)
     with pytest.raises(LookupError):
         apply_states(organization, build_full_state("a", version=1), build_full_state("b"), interval=read_at(1))
     assert take_snapshot(without=()) == before

@@ -100,7 +100,7 @@ def race(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
     return run_together(go_first, go_second)[1]
 
 
-def test_first_sightings_in_opposite_order_never_deadlock(organization: Organization) -> None:
+def test_first_observations_in_opposite_order_never_deadlock(organization: Organization) -> None:
     rounds, size = 50, 20
     gate = threading.Barrier(2, timeout=TIMEOUT)
 
@@ -199,7 +199,7 @@ def test_customer_first_seen_twice_at_once_is_created_once(organization: Organiz
     assert result.outcomes == {make_uuid("a"): Outcome.UNCHANGED}
 
 
-def test_first_sighting_that_is_rolled_back_leaves_the_other_its_own(organization: Organization) -> None:
+def test_first_observation_that_is_rolled_back_leaves_the_other_its_own(organization: Organization) -> None:
     is_written = threading.Event()
 
     def go_first() -> None:

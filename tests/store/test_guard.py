@@ -17,11 +17,11 @@ from polar_sync.store import (
     Observation,
     Outcome,
     apply,
+    get_records,
     observe_absence,
     observe_assembled,
     observe_customer,
     observe_state,
-    read_sightings,
 )
 from tests.factories import (
     CHILD_ARRAYS,
@@ -44,7 +44,12 @@ CANCELED = build_state("a")
 def observe_lists(state: dict[str, Any], interval: Interval, *, follows: Any = None) -> list[Observation]:
     own = {key: value for key, value in state.items() if key not in CHILD_ARRAYS}
     listed = observe_customer(own, interval=interval)
-    return [listed, observe_assembled(state, listed=listed, interval=interval, beside=(), unsure={}, follows=follows)]
+    return [
+        listed,
+        observe_assembled(
+            state, listed=listed, interval=interval, outside_state=(), unreliable_fields={}, follows=follows
+        ),
+    ]
 
 
 def change(item: dict[str, Any], modified: float, **fields: Any) -> dict[str, Any]:
@@ -94,8 +99,8 @@ def test_lists_of_the_same_seconds_decide_nothing(write: Any) -> None:
 def test_lists_asked_after_what_is_stored_was_read_decide_whatever_the_clocks_say(write: Any) -> None:
     for stored, now, held in ((CANCELED, HELD, (1, 1)), (HELD, CANCELED, (0, 0))):
         write(observe_lists(stored, minutes(200)))
-        write(observe_lists(stored, minutes(200), follows=read_sightings([A])[A]))
-        follows = read_sightings([A])[A]
+        write(observe_lists(stored, minutes(200), follows=get_records([A])[A]))
+        follows = get_records([A])[A]
         result = write(observe_lists(now, minutes(200.01), follows=follows))
         assert result.outcomes == {A: Outcome.UPDATED}
         assert get_held() == held
@@ -103,7 +108,7 @@ def test_lists_asked_after_what_is_stored_was_read_decide_whatever_the_clocks_sa
 
 def test_lists_asked_after_what_is_stored_was_read_decide_though_that_is_dated_ahead(write: Any) -> None:
     write(observe_lists(HELD, minutes(60)))
-    follows = read_sightings([A])[A]
+    follows = get_records([A])[A]
     assert write(observe_lists(CANCELED, minutes(1), follows=follows)).outcomes == {A: Outcome.UPDATED}
     assert get_held() == (0, 0)
     assert write(observe_lists(HELD, minutes(2))).outcomes == {A: Outcome.UPDATED}, "no longer frozen either"
@@ -112,7 +117,7 @@ def test_lists_asked_after_what_is_stored_was_read_decide_though_that_is_dated_a
 
 def test_lists_that_followed_something_else_decide_nothing(write: Any) -> None:
     write(observe_lists(HELD, minutes(0)))
-    before = read_sightings([A])[A]
+    before = get_records([A])[A]
     write(observe_lists(CANCELED, minutes(10)))
     assert write(observe_lists(HELD, minutes(10.01), follows=before)).unresolved.keys() == {A}
 
@@ -196,8 +201,10 @@ def test_state_that_is_proven_older_is_decided_too_where_no_list_can_be_asked(wr
 def test_past_due_subscription_stays_beside_a_state_that_may_be_older_and_leaves_with_a_later_one(write: Any) -> None:
     past_due = build_subscription("p", status="past_due")
     listed = observe_customer(build_customer("a"), interval=minutes(0))
-    beside = observe_assembled(CANCELED, listed=listed, interval=minutes(0), beside=[past_due], unsure={})
-    write(listed, beside)
+    outside_state = observe_assembled(
+        CANCELED, listed=listed, interval=minutes(0), outside_state=[past_due], unreliable_fields={}
+    )
+    write(listed, outside_state)
     assert write(observe_state(CANCELED, interval=minutes(1))).outcomes == {A: Outcome.UNCHANGED}
     assert get_held() == (1, 0)
     write(observe_state(CANCELED, interval=minutes(90)))
@@ -234,7 +241,7 @@ def test_of_one_version_and_moment_nothing_tells_which_of_two_lists_is_the_later
     told = [build_state("a", grants=[build_grant("g", properties={"number": number})]) for number in (1, 2)]
     write(observe_lists(told[0], Interval(minutes(0).start, minutes(4).end)))
     assert write(observe_lists(told[1], minutes(1))).unresolved.keys() == {A}
-    follows = read_sightings([A])[A]
+    follows = get_records([A])[A]
     assert write(observe_lists(told[1], minutes(1), follows=follows)).outcomes == {A: Outcome.UPDATED}
     assert Customer.objects.get().benefit_grants.get().properties == {"number": 2}
 
@@ -243,7 +250,11 @@ def test_of_one_version_a_state_corrects_what_lists_told_that_no_state_has_confi
     told, shown = (build_state("a", grants=[build_grant("g", properties={"number": number})]) for number in (1, 2))
     listed = observe_customer(build_customer("a"), interval=minutes(1))
     interval = minutes(1)
-    write(observe_assembled(told, listed=listed, interval=interval, beside=(), unsure={}, is_confirmed=False))
+    write(
+        observe_assembled(
+            told, listed=listed, interval=interval, outside_state=(), unreliable_fields={}, is_confirmed=False
+        )
+    )
     write(observe_state(shown, interval=minutes(2)))
     assert Customer.objects.get().benefit_grants.get().properties == {"number": 2}
 
@@ -296,7 +307,7 @@ def test_absence_of_the_same_moment_holds_whichever_came_first(organization: Org
 def test_replica_that_does_not_have_a_new_customer_yet_deletes_nobody(write: Any) -> None:
     created = build_customer("a", created_at=minutes(10).start.isoformat())
     write(observe_customer(created, interval=minutes(10), is_written=True))
-    follows = read_sightings([A])[A]
+    follows = get_records([A])[A]
     assert write(observe_absence(A, interval=minutes(10.05), follows=follows)).outcomes == {A: Outcome.STALE}
     assert Customer.objects.exists()
     assert write(observe_absence(A, interval=minutes(10.2), follows=follows)).outcomes == {A: Outcome.DELETED}
@@ -306,14 +317,14 @@ def test_absence_asked_for_after_the_customer_was_listed_holds(write: Any) -> No
     created = build_customer("a", created_at=minutes(10).start.isoformat())
     write(observe_customer(created, interval=minutes(10.01)))
     assert write(observe_absence(A, interval=minutes(10.02))).outcomes == {A: Outcome.STALE}
-    follows = read_sightings([A])[A]
+    follows = get_records([A])[A]
     assert write(observe_absence(A, interval=minutes(10.02), follows=follows)).outcomes == {A: Outcome.DELETED}
 
 
 def test_absence_asked_for_after_the_customer_was_read_holds_though_that_is_dated_ahead(write: Any) -> None:
     write(observe_lists(HELD, minutes(60)))
     assert write(observe_absence(A, interval=minutes(1))).outcomes == {A: Outcome.STALE}
-    follows = read_sightings([A])[A]
+    follows = get_records([A])[A]
     assert write(observe_absence(A, interval=minutes(1), follows=follows)).outcomes == {A: Outcome.DELETED}
     assert get_held() == (0, 0)
     write(observe_lists(HELD, minutes(60)))

@@ -387,6 +387,6 @@ def test_absence_of_somebody_unknown_is_remembered_but_not_reported(organization
         observe_state(build_full_state("a"), interval=read_at(0)),
     ]
     result = apply(words, organization=organization)
-    assert result.outcomes.keys() == result.sightings.keys() == {make_uuid("a")}
+    assert result.outcomes.keys() == result.records.keys() == {make_uuid("a")}
     assert {change.customer_id for change in result.changes} == {make_uuid("a")}
     assert Customer.all_objects.get(pk=make_uuid("x")).to_polar().keys() == {"id", "deleted_at"}

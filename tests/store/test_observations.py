@@ -8,7 +8,7 @@ import pytest
 from polar_sync.payloads import STATE_AGE, Interval
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.store import observe_absence, observe_assembled, observe_customer, observe_state
-from polar_sync.store.observations import REPLICA_LAG, fold
+from polar_sync.store.observations import REPLICA_LAG, merge_observations
 from polar_sync.store.ordering import CLOCK_TOLERANCE, Source
 from tests.factories import at, build_customer, build_full_state, build_grant, build_state, make_uuid, read_at
 
@@ -23,7 +23,9 @@ def test_state_may_be_as_old_as_polar_keeps_it() -> None:
 
 def test_lists_customers_and_absences_may_be_those_of_a_replica_that_is_behind() -> None:
     customer = observe_customer(build_customer("a"), interval=INTERVAL)
-    assembled = observe_assembled(build_state("a"), listed=customer, interval=INTERVAL, beside=(), unsure={})
+    assembled = observe_assembled(
+        build_state("a"), listed=customer, interval=INTERVAL, outside_state=(), unreliable_fields={}
+    )
     for observation in (customer, assembled, observe_absence(make_uuid("a"), interval=INTERVAL)):
         assert (observation.reading.interval, observation.reading.source) == (REPLICATED, Source.READ)
 
@@ -53,7 +55,7 @@ def test_change_beyond_the_answer_is_not_believed() -> None:
 def test_change_in_one_list_says_nothing_of_the_others() -> None:
     changed = build_state("a", grants=[build_grant("g", modified_at=INTERVAL.end.isoformat())])
     listed = observe_customer(build_customer("a"), interval=INTERVAL)
-    assembled = observe_assembled(changed, listed=listed, interval=INTERVAL, beside=(), unsure={})
+    assembled = observe_assembled(changed, listed=listed, interval=INTERVAL, outside_state=(), unreliable_fields={})
     assert assembled.reading.interval == REPLICATED
 
 
@@ -61,7 +63,7 @@ def test_observations_are_folded_to_one_a_customer_in_the_order_of_ids() -> None
     names = [str(number) for number in range(20)]
     words = [observe_customer(build_customer(name), interval=read_at(0)) for name in names]
     words += [observe_state(build_full_state(name), interval=read_at(1)) for name in names]
-    assert list(fold(words)) == list(fold(words[::-1])) == sorted(map(make_uuid, names))
+    assert list(merge_observations(words)) == list(merge_observations(words[::-1])) == sorted(map(make_uuid, names))
 
 
 def test_later_observation_holds_for_each_part_on_its_own() -> None:
@@ -69,8 +71,8 @@ def test_later_observation_holds_for_each_part_on_its_own() -> None:
     state = observe_state(build_full_state("a"), interval=read_at(2))
     absence = observe_absence(make_uuid("a"), interval=read_at(1))
     for words in ([customer, state, absence], [absence, state, customer], [state, absence, customer]):
-        [folded] = fold(words).values()
-        assert (folded.own, folded.own_reading) == (customer.customer, customer.reading)
-        assert (folded.extra, folded.extra_at) == ('{"new":1}', at(3))
-        assert (len(folded.children.grants), folded.children_reading) == (2, state.reading)
-        assert folded.absence is absence
+        [merged] = merge_observations(words).values()
+        assert (merged.own, merged.own_reading) == (customer.customer, customer.reading)
+        assert (merged.extra, merged.extra_at) == ('{"new":1}', at(3))
+        assert (len(merged.children.grants), merged.children_reading) == (2, state.reading)
+        assert merged.absence is absence

@@ -105,8 +105,8 @@ def test_customer_that_loses_a_child_to_another_is_sent_too(
         apply_states(organization, moved, interval=read_at(1))
     grant = make_uuid("grant a.0")
     assert {one["customer_id"]: get_changes(one) for one in heard} == {
-        make_uuid("a"): {(ChangeKind.REMOVED, "benefitgrant", grant)},
-        make_uuid("b"): {(ChangeKind.MOVED, "benefitgrant", grant)},
+        make_uuid("a"): {(ChangeKind.REMOVED, "benefit_grant", grant)},
+        make_uuid("b"): {(ChangeKind.MOVED, "benefit_grant", grant)},
     }
 
 
@@ -132,7 +132,7 @@ def test_deletion_tells_of_the_customer_and_of_what_it_lost(
         apply_absences(organization, "a", interval=read_at(1))
     [one] = heard
     removed = {model for kind, model, _ in get_changes(one) if kind == ChangeKind.REMOVED}
-    assert removed == {"subscription", "subscriptionmeter", "benefitgrant", "meter"}
+    assert removed == {"subscription", "subscription_meter", "benefit_grant", "meter"}
     assert (ChangeKind.UPDATED, "customer", make_uuid("a")) in get_changes(one)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from polar_sync.testing.catalogue import Catalogue
-from polar_sync.testing.wire import format_timestamp
+from polar_sync.testing.http import format_timestamp
 from tests.factories import CHILD_ARRAYS, build_grant, build_meter, build_subscription, build_subscription_meter
 
 State = dict[str, Any]

@@ -16,7 +16,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from polar_sync.models import Customer, SyncRun
 from polar_sync.models.run import OUTCOMES
 from polar_sync.testing import ConnectionCutError, FakePolar
-from polar_sync.testing.wire import answer_json
+from polar_sync.testing.http import json_response
 
 SERVER = "http://polar.test"
 STATE_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
@@ -122,6 +122,6 @@ def lie_about_pages(polar: FakePolar, lie: Callable[[int], int]) -> None:
             return true
         body = json.loads(true.body)
         body["pagination"]["max_page"] = lie(body["pagination"]["max_page"])
-        return answer_json(body)
+        return json_response(body)
 
     polar.operations.answer = answer_falsely  # type: ignore[method-assign]

@@ -23,7 +23,7 @@ from polar_sync.models import Customer, SyncPage, SyncRun
 from polar_sync.sync import fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.leases import count_live_leases
-from polar_sync.sync.steering import cancel_run
+from polar_sync.sync.runs import cancel_run
 from polar_sync.testing import FakePolar
 from tests.states.conftest import find_differences
 from tests.sync.conftest import Run, change_organization, get_end
@@ -35,7 +35,7 @@ CUSTOMERS = 90
 
 @pytest.fixture(autouse=True)
 def _batched(polar: FakePolar, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", PAGE_SIZE)
+    monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", PAGE_SIZE)
     polar.generate_customers(CUSTOMERS, seed=3)
     settings.POLAR_SYNC = {**settings.POLAR_SYNC, "STATE_SOURCE": "batched"}
 
@@ -212,15 +212,17 @@ def test_scope_that_is_missing_beside_other_trouble_still_makes_the_run_fall_bac
     fetch = vars(fetching)["fetch_states"]
     told: list[int] = []
 
-    def fetch_with_trouble(gathered: Any, *args: Any, **kwargs: Any) -> Iterator[None]:
-        if len(gathered) < 4 or told:
-            return fetch(gathered, *args, **kwargs)  # type: ignore[no-any-return]
-        told.append(len(gathered))
-        for each in gathered:
-            each.obstacle = MissingScopeError(
+    def fetch_with_trouble(page_results: Any, *args: Any, **kwargs: Any) -> Iterator[None]:
+        if len(page_results) < 4 or told:
+            return fetch(page_results, *args, **kwargs)  # type: ignore[no-any-return]
+        told.append(len(page_results))
+        for each in page_results:
+            each.stopping_error = MissingScopeError(
                 "Lacks benefits:read.", method="GET", path="/v1/benefit-grants/", status=403, scopes=["benefits:read"]
             )
-        gathered[0].obstacle = ServerError("Bad gateway.", method="GET", path="/v1/subscriptions/", status=502)
+        page_results[0].stopping_error = ServerError(
+            "Bad gateway.", method="GET", path="/v1/subscriptions/", status=502
+        )
         return iter(())
 
     monkeypatch.setattr(fetching, "fetch_states", fetch_with_trouble)

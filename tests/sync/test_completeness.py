@@ -1,8 +1,9 @@
-"""What proves that a pass over the list has seen everybody."""
+"""Whether a pass over a moving list saw everybody."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from pytest_django import Settings
@@ -10,8 +11,43 @@ from pytest_django import Settings
 from polar_sync import sync
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import SyncRun
+from polar_sync.sync import completeness
+from polar_sync.sync.completeness import find_last_number, get_window
 from polar_sync.testing import FakePolar
 from tests.sync.socketless import read_mirror, serve
+
+
+def test_first_pass_takes_whole_pages() -> None:
+    assert [get_window(number, pass_number=1) for number in (1, 2, 500)] == [(1, 100), (2, 100), (500, 100)]
+    assert (get_window(3, pass_number=1).start, get_window(3, pass_number=1).end) == (200, 300)
+
+
+def test_windows_of_a_walk_overlap_by_a_fifth_of_a_page_from_the_first_customer_on() -> None:
+    found = [get_window(number, pass_number=2) for number in range(1, find_last_number(200_000) + 1)]
+    assert found[0].start == 0
+    assert found[-1].end >= 200_000
+    assert all(1 <= window.limit <= 100 and window.page >= 1 for window in found)
+    assert all(before.end - 20 >= after.start for before, after in pairwise(found))
+    assert all(before.end < after.end for before, after in pairwise(found))
+
+
+def test_walk_asks_for_less_than_twice_the_pages() -> None:
+    assert find_last_number(100_000) < 2 * 1_000
+
+
+@pytest.mark.parametrize("size", range(1, 30))
+def test_small_windows_leave_no_gap_however_little_they_can_overlap(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completeness, "PAGE_SIZE", size)
+    found = [get_window(number, pass_number=2) for number in range(1, 60)]
+    assert all(before.end >= after.start for before, after in pairwise(found))
+    assert all(before.end < after.end for before, after in pairwise(found))
+
+
+def test_walk_begins_where_the_list_ended() -> None:
+    assert find_last_number(1) == 1
+    assert find_last_number(100) == 1
+    assert find_last_number(101) == 2
+
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +59,7 @@ def test_customer_whom_the_replica_lacked_when_the_run_began_hides_no_deletion(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     """One goes and one comes between two pages, so that the totals agree; the one who came was created before."""
-    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", 10)
+    monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", 10)
     polar = FakePolar(seed=1, clock=lambda: NOW + timedelta(seconds=2 * polar.counts["customers:list"]))
     ids = [polar.create_customer(created_at=LONG_AGO + timedelta(hours=hour))["id"] for hour in range(25)]
     serve(polar, monkeypatch, settings, STATE_SOURCE="per_customer")

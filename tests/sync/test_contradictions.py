@@ -145,7 +145,7 @@ def test_run_that_is_killed_before_the_confirmation_still_asks_for_the_denied(
 def test_denied_customer_is_asked_once_a_run_and_counts_as_listed_in_each_pass(
     polar: FakePolar, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", 10)
+    monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", 10)
     polar.generate_customers(35)
     denied, gone = polar.customers[20], polar.customers[3]
     deny(polar, denied, times=1)

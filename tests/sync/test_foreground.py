@@ -126,7 +126,7 @@ def test_wait_is_waited_and_shows_that_the_run_is_alive(polar: FakePolar, monkey
         assert begun.waiting_until is not None
         slept.append(seconds)
 
-    monkeypatch.setattr("polar_sync.sync.foreground.time.sleep", sleep)
+    monkeypatch.setattr("polar_sync.sync.steps.time.sleep", sleep)
     monkeypatch.setattr("polar_sync.sync.steps.RETRY_SECONDS", 5.0)
     organization = polar_settings.get_organization("default")
     begun = sync.begin_run(organization)

@@ -25,7 +25,7 @@ class Site:
     """Ten customers a page; two seconds pass before each listing is answered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-        monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", 10)
+        monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", 10)
         self.now = NOW
         self.polar = FakePolar(seed=1, clock=lambda: self.now)
         self.polar.before("customers:list", lambda: self.wait(2), times=None)

@@ -96,8 +96,8 @@ class Schedule:
         """Between the reading of a page and its writing, others write to Polar and to the mirror."""
         world, organization = self.world, next(iter(polar_settings.organizations.values()))
 
-        def commit_late(run: SyncRun, page: Any, gathered: Any, **rest: Any) -> int:
-            ids = sorted(world.states.keys() & set(map(str, gathered.observations)))
+        def commit_late(run: SyncRun, page: Any, page_results: Any, **rest: Any) -> int:
+            ids = sorted(world.states.keys() & set(map(str, page_results.observations)))
             if ids and not world.is_quiet and world.rng.random() < self.meddling:
                 key = world.rng.choice(ids)
                 with suppress(PolarSyncError):
@@ -106,7 +106,7 @@ class Schedule:
                     else:
                         world.edit(key)
                         sync.refresh_customer(organization, UUID(key), connection)
-            return commit(run, page, gathered, **rest)
+            return commit(run, page, page_results, **rest)
 
         return commit_late
 
@@ -173,7 +173,7 @@ def is_of_state(path: str) -> bool:
 def test_run_stores_what_polar_says_whatever_moves(
     block: int, monkeypatch: pytest.MonkeyPatch, settings: Settings, pytestconfig: pytest.Config
 ) -> None:
-    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", PAGE_SIZE)
+    monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", PAGE_SIZE)
     for seed in get_seeds(block, base=pytestconfig.getoption("randomly_seed", None)):
         with monkeypatch.context() as patched, rolled_back():
             try:

@@ -14,7 +14,7 @@ from polar_sync import sync, tasks
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import SyncPage, SyncRun
 from polar_sync.sync.connections import close_worker_connections
-from polar_sync.sync.steering import get_failed_ids
+from polar_sync.sync.runs import get_failed_ids
 from polar_sync.testing import FakePolar
 from tests.management.test_polar_sync import run_command
 from tests.sync.conftest import Run, get_end
@@ -90,7 +90,7 @@ def test_runs_mirror_everything(
 def test_walk_backwards_is_finished(
     polar: FakePolar, run: Run, monkeypatch: pytest.MonkeyPatch, read_from_replica: list[str]
 ) -> None:
-    monkeypatch.setattr("polar_sync.sync.windows.PAGE_SIZE", 10)
+    monkeypatch.setattr("polar_sync.sync.completeness.PAGE_SIZE", 10)
     polar.generate_customers(35)
     polar.before("customers:list", lambda: polar.delete_customer(polar.customers[0]), after=2)
     ended = run()

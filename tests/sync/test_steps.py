@@ -267,8 +267,8 @@ def test_budget_of_ten_a_minute_is_kept_and_the_run_succeeds(
     polar: FakePolar, run: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A minute lasts a second here, and less on the side that counts what arrives, on a busy machine too."""
-    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 1.0)
-    monkeypatch.setattr("polar_sync.testing.journal.WINDOW", timedelta(seconds=0.2))
+    monkeypatch.setattr("polar_sync.client.rate_limit.WINDOW", 1.0)
+    monkeypatch.setattr("polar_sync.testing.app.WINDOW", timedelta(seconds=0.2))
     change_organization(settings, REQUESTS_PER_MINUTE=10)
     polar.generate_customers(25)
     polar.rate_limit = 10
@@ -284,7 +284,7 @@ def test_budget_of_ten_a_minute_is_kept_and_the_run_succeeds(
 def test_worker_at_ten_a_minute_gives_the_page_back_and_loses_nothing_of_it(
     polar: FakePolar, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polar_sync.client.throttle.WINDOW", 0.1)
+    monkeypatch.setattr("polar_sync.client.rate_limit.WINDOW", 0.1)
     change_organization(settings, REQUESTS_PER_MINUTE=10)
     polar.generate_customers(25)
     organization = polar_settings.get_organization("default")
@@ -297,7 +297,7 @@ def test_worker_at_ten_a_minute_gives_the_page_back_and_loses_nothing_of_it(
                 asked.append(begun.listed)
                 assert begun.waiting_until is not None
                 assert SyncPage.objects.get(run=begun).lease_token is None
-                connection.client._transport._wire.sessions.closed.wait(step.wait)
+                connection.client._transport._sender.sessions.closed.wait(step.wait)
     begun.refresh_from_db()
     check_counts(begun)
     assert get_end(begun) == ("succeeded", "")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from polar_sync.payloads.texts import ONE_ID, SEVERAL_IDS
 from polar_sync.testing import FakePolar
+from polar_sync.testing.http import ROUTES
 from polar_sync.testing.lists import CATALOGUE_LISTS, CUSTOMER_LISTS, ROW_LISTS
-from polar_sync.testing.routing import ROUTES
 from tests.testing.asking import ask, get_frozen_now, list_items
 
 NOBODY = "7d444840-9dc0-4111-8111-000000000000"

@@ -18,7 +18,6 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
-        del options
         try:
             runs = prune_runs()
             statistics = prune_statistics()

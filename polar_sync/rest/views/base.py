@@ -17,13 +17,13 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from polar_sync.client.versions import choose_version
+from polar_sync.client.parameters import choose_version
 from polar_sync.conf import settings
-from polar_sync.rest.details import make_detail
-from polar_sync.rest.documents import PolarSchema
-from polar_sync.rest.errors import handle_error, refuse_route, refuse_values
-from polar_sync.rest.formats import PolarJSONParser, PolarJSONRenderer, PolarNegotiation, is_format
+from polar_sync.rest.errors import RequestValidationError, UnknownRouteError, handle_error
 from polar_sync.rest.permissions import READ, WRITE, HasRequiredPermissions
+from polar_sync.rest.renderers import PolarJSONParser, PolarJSONRenderer, PolarNegotiation, is_format
+from polar_sync.rest.schema import PolarSchema
+from polar_sync.rest.validation import make_detail
 
 VERSION_HEADER = "Polar-Version"
 
@@ -43,7 +43,6 @@ class PolarView(APIView):
     parameters: ClassVar[Collection[str]] = frozenset()
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        """By `REST_AUTHENTICATION_CLASSES`."""
         return [import_string(path)() for path in settings.rest_authentication_classes]
 
     def get_permissions(self) -> Sequence[BasePermission]:
@@ -51,7 +50,6 @@ class PolarView(APIView):
         return [*(import_string(path)() for path in settings.rest_permission_classes), HasRequiredPermissions()]
 
     def get_throttles(self) -> list[BaseThrottle]:
-        """By `REST_THROTTLE_CLASSES`."""
         return [import_string(path)() for path in settings.rest_throttle_classes]
 
     def get_required_permissions(self) -> tuple[str, ...]:
@@ -73,7 +71,6 @@ class PolarView(APIView):
         return name in self.parameters or is_format(self.request, name)
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
-        """Polar's error bodies."""
         return handle_error
 
     def check_permissions(self, request: Request) -> None:
@@ -86,12 +83,12 @@ class PolarView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse an unknown version, whoever must not come in, and parameters that mean nothing here."""
         if not get_version_headers(request):
-            raise refuse_route()
+            raise UnknownRouteError
         super().initial(request, *args, **kwargs)
         unknown = [name for name in request.query_params if not self.is_known_parameter(name)]
         if unknown:
             message = "Extra inputs are not permitted"
-            raise refuse_values(
+            raise RequestValidationError(
                 [
                     make_detail("extra_forbidden", ("query", name), message, request.query_params[name])
                     for name in unknown

@@ -10,13 +10,13 @@ from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 
 from polar_sync.models import BenefitGrant, Meter, Subscription
-from polar_sync.rest import documents
-from polar_sync.rest.answers import answer_child, answer_children
-from polar_sync.rest.details import read_together, read_uuid
-from polar_sync.rest.errors import refuse_missing
+from polar_sync.rest import schema
+from polar_sync.rest.errors import ResourceNotFoundError
 from polar_sync.rest.filters import BenefitGrantFilterSet, MeterFilterSet, QueryFilterSet, SubscriptionFilterSet
-from polar_sync.rest.listing import PARAMETERS, Sorting, get_page, read_listing
-from polar_sync.rest.organizations import filter_visible
+from polar_sync.rest.pagination import PARAMETERS, Sorting, get_page, parse_listing
+from polar_sync.rest.queries import filter_visible
+from polar_sync.rest.responses import child_response, children_response
+from polar_sync.rest.validation import read_together, read_uuid
 from polar_sync.rest.views.base import PolarView
 
 _CUSTOMER = ("customer__organization_id", "customer__external_id", "customer__synced_at")
@@ -61,9 +61,10 @@ class ChildListView(ChildView):
     def get(self, request: Request) -> HttpResponseBase:
         """A page of mirrored rows."""
         listing, rows = read_together(
-            lambda: read_listing(request, self.sorting), lambda: self.filters.narrow(self.get_rows(request), request)
+            lambda: parse_listing(request, self.sorting),
+            lambda: self.filters.filter_rows(self.get_rows(request), request),
         )
-        return answer_children(request, get_page(rows, listing), show=show_child)
+        return children_response(request, get_page(rows, listing), show=show_child)
 
 
 class ChildDetailView(ChildView):
@@ -73,8 +74,8 @@ class ChildDetailView(ChildView):
         """One mirrored row by Polar's id."""
         row = self.get_rows(request).filter(pk=read_uuid(kwargs["id"], ("path", "id"))).first()
         if row is None:
-            raise refuse_missing()
-        return answer_child(request, row, show=show_child)
+            raise ResourceNotFoundError
+        return child_response(request, row, show=show_child)
 
 
 class _Subscriptions(ChildView):
@@ -93,11 +94,11 @@ class _Meters(ChildView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="subscriptions:list",
         summary="List mirrored subscriptions",
-        parameters=[*documents.make_listing(_Subscriptions.sorting), *documents.SUBSCRIPTION_FILTERS],
-        responses=documents.answer(documents.SubscriptionList, 401, 403, 422),
+        parameters=[*schema.make_listing(_Subscriptions.sorting), *schema.SUBSCRIPTION_FILTERS],
+        responses=schema.answer(schema.SubscriptionList, 401, 403, 422),
     )
 )
 class SubscriptionListView(_Subscriptions, ChildListView):
@@ -107,11 +108,11 @@ class SubscriptionListView(_Subscriptions, ChildListView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="subscriptions:get",
         summary="Get a mirrored subscription",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.Subscription, 401, 403, 404, 422),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.Subscription, 401, 403, 404, 422),
     )
 )
 class SubscriptionView(_Subscriptions, ChildDetailView):
@@ -119,11 +120,11 @@ class SubscriptionView(_Subscriptions, ChildDetailView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="benefit-grants:list",
         summary="List mirrored benefit grants",
-        parameters=[*documents.make_listing(_BenefitGrants.sorting), *documents.BENEFIT_GRANT_FILTERS],
-        responses=documents.answer(documents.BenefitGrantList, 401, 403, 422),
+        parameters=[*schema.make_listing(_BenefitGrants.sorting), *schema.BENEFIT_GRANT_FILTERS],
+        responses=schema.answer(schema.BenefitGrantList, 401, 403, 422),
     )
 )
 class BenefitGrantListView(_BenefitGrants, ChildListView):
@@ -133,11 +134,11 @@ class BenefitGrantListView(_BenefitGrants, ChildListView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="benefit-grants:get",
         summary="Get a mirrored benefit grant",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.BenefitGrant, 401, 403, 404, 422),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.BenefitGrant, 401, 403, 404, 422),
     )
 )
 class BenefitGrantView(_BenefitGrants, ChildDetailView):
@@ -145,11 +146,11 @@ class BenefitGrantView(_BenefitGrants, ChildDetailView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="meters:list",
         summary="List customers' mirrored balances on meters",
-        parameters=[*documents.make_listing(_Meters.sorting), *documents.METER_FILTERS],
-        responses=documents.answer(documents.MeterList, 401, 403, 422),
+        parameters=[*schema.make_listing(_Meters.sorting), *schema.METER_FILTERS],
+        responses=schema.answer(schema.MeterList, 401, 403, 422),
     )
 )
 class MeterListView(_Meters, ChildListView):
@@ -159,11 +160,11 @@ class MeterListView(_Meters, ChildListView):
 
 
 @extend_schema_view(
-    get=documents.describe(
+    get=schema.describe(
         operation_id="meters:get",
         summary="Get a customer's mirrored balance on a meter",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.Meter, 401, 403, 404, 422),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.Meter, 401, 403, 404, 422),
     )
 )
 class MeterView(_Meters, ChildDetailView):

@@ -1,24 +1,34 @@
-"""The list of customers, and one customer by Polar's id: https://polar.sh/docs/api-reference/customers/list."""
+"""The list of customers, its export, and one customer: https://polar.sh/docs/api-reference/customers/list."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from polar_sync.conf import settings
-from polar_sync.rest import documents
-from polar_sync.rest.answers import answer_customer, answer_customers, answer_state
-from polar_sync.rest.details import read_bool, read_together, read_uuid
+from polar_sync.rest import schema
+from polar_sync.rest.errors import ResourceNotFoundError
+from polar_sync.rest.export import stream_customers
 from polar_sync.rest.filters import CustomerFilterSet
-from polar_sync.rest.formats import read_fields
-from polar_sync.rest.listing import PARAMETERS, Sorting, get_page, read_listing
-from polar_sync.rest.lookups import filter_customers, find_customer
-from polar_sync.rest.organizations import choose_organization
+from polar_sync.rest.pagination import PARAMETERS, Sorting, get_page, parse_listing
 from polar_sync.rest.permissions import READ, STEER_RUNS, WRITE
-from polar_sync.rest.rows import CustomerRow, read_brief_rows, read_rows
+from polar_sync.rest.queries import (
+    CustomerRow,
+    choose_organization,
+    filter_customers,
+    find_by_path,
+    find_customer,
+    get_brief_rows,
+    get_rows,
+)
+from polar_sync.rest.renderers import CSVRenderer, read_fields
+from polar_sync.rest.responses import customer_response, customers_response, state_response
+from polar_sync.rest.validation import read_bool, read_together, read_uuid, read_uuids
 from polar_sync.rest.views.base import PolarAskingView, PolarView
 from polar_sync.rest.writing import create_customer, delete_customer, get_home, update_customer
 from polar_sync.sync import get_worker_connection, refresh_customer
@@ -36,7 +46,6 @@ class WritableView(PolarAskingView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """What `Allow` names."""
         safe = {"GET", "HEAD", "OPTIONS"}
         return [name for name in super().allowed_methods if name in safe or settings.write_through]
 
@@ -54,24 +63,24 @@ class CustomerListView(WritableView):
         """Filters, paging and sorting."""
         return name in PARAMETERS or CustomerFilterSet.is_known(name) or super().is_known_parameter(name)
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:list",
-        parameters=[*documents.LISTING, *documents.CUSTOMER_FILTERS],
-        responses=documents.answer(documents.CustomerList, 401, 403, 422),
+        parameters=[*schema.LISTING, *schema.CUSTOMER_FILTERS],
+        responses=schema.answer(schema.CustomerList, 401, 403, 422),
     )
     def get(self, request: Request) -> HttpResponseBase:
         """List customers, as Polar does."""
         listing, rows = read_together(
-            lambda: read_listing(request, SORTING),
-            lambda: CustomerFilterSet.narrow(filter_customers(request), request),
+            lambda: parse_listing(request, SORTING),
+            lambda: CustomerFilterSet.filter_rows(filter_customers(request), request),
         )
-        read = read_rows if listing.is_by_cursor else read_brief_rows
-        return answer_customers(request, get_page(rows, listing, read=read))
+        read = get_rows if listing.is_by_cursor else get_brief_rows
+        return customers_response(request, get_page(rows, listing, read=read))
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:create",
-        request=documents.CustomerCreate,
-        responses=documents.answer(documents.Customer, 401, 403, 405, 422, 429, 502, 503, status=201),
+        request=schema.CustomerCreate,
+        responses=schema.answer(schema.Customer, 401, 403, 405, 422, 429, 502, 503, status=201),
     )
     def post(self, request: Request) -> HttpResponseBase:
         """Create a customer on Polar and in the mirror. Of several organizations `organization_id` names the one."""
@@ -102,20 +111,20 @@ class CustomerView(WritableView):
         """The fields to change."""
         return read_fields(request)
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:get",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.Customer, 401, 403, 404, 422),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.Customer, 401, 403, 404, 422),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Get a customer, as Polar does."""
-        return answer_customer(request, self.find(request))
+        return customer_response(request, self.find(request))
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:update",
-        parameters=[documents.ID],
-        request=documents.CustomerUpdate,
-        responses=documents.answer(documents.Customer, 401, 403, 404, 405, 422, 429, 502, 503),
+        parameters=[schema.ID],
+        request=schema.CustomerUpdate,
+        responses=schema.answer(schema.Customer, 401, 403, 404, 405, 422, 429, 502, 503),
     )
     def patch(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Change a customer on Polar and in the mirror."""
@@ -123,11 +132,11 @@ class CustomerView(WritableView):
         customer = self.find(request)
         return Response(update_customer(get_home(customer), customer.pk, fields))
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:delete",
         request=None,
-        parameters=[documents.ID, documents.ANONYMIZE],
-        responses=documents.answer(None, 401, 403, 404, 405, 422, 429, 502, 503, status=204),
+        parameters=[schema.ID, schema.ANONYMIZE],
+        responses=schema.answer(None, 401, 403, 404, 405, 422, 429, 502, 503, status=204),
     )
     def delete(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Delete a customer on Polar, for good, and mark them deleted in the mirror; `anonymize` scrubs both."""
@@ -141,23 +150,23 @@ class CustomerView(WritableView):
 class CustomerStateView(PolarView):
     """One customer's state by Polar's id."""
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:get_state",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.CustomerState, 401, 403, 404, 422),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.CustomerState, 401, 403, 404, 422),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Get a customer with subscriptions, granted benefits and meters, as Polar does."""
-        return answer_state(request, find_customer(request, kwargs["id"]))
+        return state_response(request, find_customer(request, kwargs["id"]))
 
 
 class CustomerBalanceView(PolarAskingView):
     """One customer's balance, which is not mirrored."""
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:get_balance",
-        parameters=[documents.ID],
-        responses=documents.answer(documents.Balance, 401, 403, 404, 422, 429, 502, 503),
+        parameters=[schema.ID],
+        responses=schema.answer(schema.Balance, 401, 403, 404, 422, 429, 502, 503),
     )
     def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Ask Polar for the balance, in cents. Servers of 2026 no longer have it: 404, and a header says so."""
@@ -173,15 +182,105 @@ class CustomerRefreshView(PolarAskingView):
 
     permissions_by_method: ClassVar = {"POST": (READ, STEER_RUNS)}
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customers:refresh",
-        parameters=[documents.ID],
+        parameters=[schema.ID],
         request=None,
-        responses=documents.answer(documents.CustomerState, 401, 403, 404, 422, 429, 502, 503),
+        responses=schema.answer(schema.CustomerState, 401, 403, 404, 422, 429, 502, 503),
     )
     def post(self, request: Request, **kwargs: str) -> HttpResponseBase:
         """Mirror a customer's present state and answer it; 404 for one whom Polar has deleted meanwhile."""
         customer = find_customer(request, kwargs["id"])
         home = get_home(customer)
         refresh_customer(home, customer.pk, get_worker_connection(home), is_fresh=True)
-        return answer_state(request, find_customer(request, str(customer.pk)))
+        return state_response(request, find_customer(request, str(customer.pk)))
+
+
+_FIXED = frozenset({"external_id", "type"})
+
+
+@extend_schema_view(
+    get=schema.describe(
+        operation_id="customers:get_external",
+        parameters=[schema.NO_ID, schema.EXTERNAL_ID, schema.ORGANIZATION],
+    ),
+    patch=schema.describe(
+        operation_id="customers:update_external",
+        request=schema.CustomerUpdateExternalID,
+        parameters=[schema.NO_ID, schema.EXTERNAL_ID, schema.ORGANIZATION],
+    ),
+    delete=schema.describe(
+        operation_id="customers:delete_external",
+        parameters=[schema.NO_ID, schema.EXTERNAL_ID, schema.ORGANIZATION, schema.ANONYMIZE],
+    ),
+)
+class ExternalCustomerView(CustomerView):
+    """One customer by your own id."""
+
+    def is_known_parameter(self, name: str) -> bool:
+        """Which organization is meant, where several know the id."""
+        return name == "organization_id" or super().is_known_parameter(name)
+
+    def check_path(self) -> None:
+        """Any text can be an external id."""
+
+    def get_own_id(self) -> str:
+        """The external id that the path names."""
+        return str(self.kwargs["external_id"])
+
+    def read_changes(self, request: Request) -> dict[str, Any]:
+        """The fields to change: on this path Polar takes neither another external id nor another type."""
+        return {name: value for name, value in super().read_changes(request).items() if name not in _FIXED}
+
+    def find(self, request: Request) -> CustomerRow:
+        """The customer whom the path names."""
+        customer = find_by_path(request, self.get_own_id())
+        if customer is None:
+            raise ResourceNotFoundError
+        return customer
+
+
+@extend_schema_view(patch=schema.describe(exclude=True), delete=schema.describe(exclude=True))
+class ExternalCustomerStateView(ExternalCustomerView):
+    """One customer's state by your own id. Nothing else is done to a state, so that other methods mean an id."""
+
+    def get_own_id(self) -> str:
+        """The external id that ends in what is the path to a state otherwise."""
+        end = "/" if self.request.path_info.endswith("/") else ""
+        return f"{self.kwargs['external_id']}/state{end}"
+
+    @schema.describe(
+        operation_id="customers:get_state_external",
+        parameters=[schema.NO_ID, schema.EXTERNAL_ID, schema.ORGANIZATION],
+        responses=schema.answer(schema.CustomerState, 401, 403, 404, 422),
+    )
+    def get(self, request: Request, **kwargs: str) -> HttpResponseBase:
+        """Get a customer's state by your own id, as Polar does."""
+        customer = find_by_path(request, kwargs["external_id"])
+        if customer is not None:
+            return state_response(request, customer)
+        # Nobody has that id, but one that ends in "/state" may be meant.
+        return super().get(request)
+
+
+class CustomerExportView(PolarView):
+    """The export."""
+
+    renderer_classes = (CSVRenderer,)
+    parameters = frozenset({"organization_id"})
+
+    @schema.describe(
+        operation_id="customers:export",
+        parameters=[schema.ORGANIZATION],
+        responses=schema.csv_response(401, 403, 422),
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Export customers as CSV, as Polar does; the column Tax ID holds the number alone."""
+        ids = read_uuids(request.query_params.getlist("organization_id"), ("query", "organization_id"))
+        customers = filter_customers(request)
+        if ids:
+            customers = customers.filter(organization__polar_id__in=ids)
+        response = StreamingHttpResponse(stream_customers(customers), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="polar-customers.csv"'
+        response["Cache-Control"] = "private, no-store"
+        return response

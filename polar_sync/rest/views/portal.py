@@ -11,11 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from polar_sync.rest import documents
-from polar_sync.rest.answers import answer_portal
+from polar_sync.rest import schema
 from polar_sync.rest.authentication import PortalSessionAuthentication, SessionToken
 from polar_sync.rest.permissions import IsPortalCustomer
 from polar_sync.rest.portal import ask_polar, find_own_customer, show_customer
+from polar_sync.rest.responses import portal_response
 from polar_sync.rest.throttles import PortalThrottle
 from polar_sync.rest.views.base import PolarAskingView
 
@@ -38,13 +38,12 @@ class PortalCustomerView(PolarAskingView):
         return [PortalThrottle(), *super().get_throttles()]
 
     def get_scopes(self) -> list[str]:
-        """Polar's words."""
         return ["customer_portal:read", "customer_portal:write"]
 
-    @documents.describe(
+    @schema.describe(
         operation_id="customer_portal:customers:get",
-        parameters=[documents.ORGANIZATION],
-        responses=documents.answer(documents.PortalCustomer, 401, 404, 422, 429, 502, 503),
+        parameters=[schema.ORGANIZATION],
+        responses=schema.answer(schema.PortalCustomer, 401, 404, 422, 429, 502, 503),
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Get your own customer: from the mirror when signed in here, Polar's answer with a `polar_cst_` token."""
@@ -53,4 +52,4 @@ class PortalCustomerView(PolarAskingView):
             response["Cache-Control"] = "private, no-store"
             return response
         customer = find_own_customer(request)
-        return answer_portal(request, customer, show_customer(customer))
+        return portal_response(request, customer, show_customer(customer))

@@ -13,7 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from polar_sync import __name__ as package_name
-from polar_sync.client.versions import API_VERSION
+from polar_sync.client.parameters import API_VERSION
 from polar_sync.rest.views.base import get_version_headers
 
 TITLE = "Mirrored Polar customers"
@@ -68,6 +68,6 @@ class DocumentationView(SpectacularSwaggerView):
 
 
 @csrf_exempt
-def answer_missing(request: HttpRequest) -> HttpResponse:
+def route_not_found_response(request: HttpRequest) -> HttpResponse:
     """404 to any other path, whoever asks: nothing is there."""
     return JsonResponse({"detail": "Not Found"}, status=404, headers=get_version_headers(request))
