@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from polar_sync.models import Organization
 from polar_sync.payloads import Interval
+from polar_sync.payloads.kinds import Kind, get_nested_kinds, get_state_kinds
 from polar_sync.payloads.values import read_timestamp
 from polar_sync.store import ApplyResult, Observation, apply, observe_absence, observe_customer, observe_state
 
@@ -217,16 +218,17 @@ def apply_absences(organization: Organization, *names: object, interval: Interva
 
 def normalize_state(state: dict[str, Any]) -> Any:
     """Two states are equal where these are: arrays as sets by id, timestamps as instants, True not 1."""
-    children = {key: _index(state[key], "meters" if key == "active_subscriptions" else None) for key in CHILD_ARRAYS}
+    children = {kind.array: _index(state[kind.array], kind) for kind in get_state_kinds()}
     return {**_normalize_object(state), **children}
 
 
-def _index(items: list[dict[str, Any]], nested: str | None) -> dict[UUID, Any]:
+def _index(items: list[dict[str, Any]], kind: Kind) -> dict[UUID, Any]:
     found: dict[UUID, Any] = {}
     for item in items:
         normal = _normalize_object(item)
-        if nested is not None and isinstance(item.get(nested), list):
-            normal[nested] = _index(item[nested], None)
+        for nested in get_nested_kinds(kind):
+            if isinstance(item.get(nested.array), list):
+                normal[nested.array] = _index(item[nested.array], nested)
         key = UUID(item["id"])
         assert key not in found, f"{key} comes twice"
         found[key] = normal

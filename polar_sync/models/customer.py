@@ -11,13 +11,12 @@ from django.utils.translation import gettext_lazy as _
 
 from polar_sync.models.base import PolarModel, sort_by_age
 from polar_sync.models.subscription import Subscription
+from polar_sync.models.tables import Table, get_nested_tables, get_state_tables, list_prefetched
 from polar_sync.payloads import load_canonical, project_key
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
-
-_STATE_CHILDREN = ("subscriptions", "benefit_grants", "meters")
 
 
 class CustomerQuerySet(models.QuerySet["Customer"]):
@@ -34,7 +33,7 @@ class CustomerQuerySet(models.QuerySet["Customer"]):
 
     def with_state(self) -> Self:
         """Prefetch what `Customer.state` needs: four queries, whatever the number of customers."""
-        return self.prefetch_related("subscriptions__meters", "benefit_grants", "meters")
+        return self.prefetch_related(*list_prefetched())
 
 
 class LivingManager(models.Manager.from_queryset(CustomerQuerySet)):  # type: ignore[misc]
@@ -125,13 +124,11 @@ class Customer(PolarModel):
 
         Of a deleted customer: `deleted_at` set and no children. Four queries, none where `with_state()` prefetched.
         """
-        subscriptions, grants, meters = map(sort_by_age, self._get_children())
-        return {
-            **self._merge(self.state_extra),
-            "active_subscriptions": [each.to_polar() for each in subscriptions if each.is_in_state],
-            "granted_benefits": [grant.to_polar() for grant in grants],
-            "active_meters": [meter.to_polar() for meter in meters],
-        }
+        state = self._merge(self.state_extra)
+        for table in get_state_tables():
+            rows = [row for row in self._get_rows(table) if not table.flag or getattr(row, table.flag)]
+            state[table.kind.array] = [row.to_polar() for row in sort_by_age(rows)]
+        return state
 
     def _merge(self, extra: str) -> dict[str, Any]:
         data: dict[str, Any] = load_canonical(self.payload)
@@ -141,11 +138,11 @@ class Customer(PolarModel):
             data["deleted_at"] = _format_instant(self.deleted_at)
         return data
 
-    def _get_children(self) -> tuple[Any, Any, Any]:
-        prefetched = getattr(self, "_prefetched_objects_cache", {})
-        if all(name in prefetched for name in _STATE_CHILDREN):
-            return self.subscriptions.all(), self.benefit_grants.all(), self.meters.all()
-        return self.subscriptions.prefetch_related("meters"), self.benefit_grants.all(), self.meters.all()
+    def _get_rows(self, table: Table) -> Any:
+        rows = getattr(self, table.accessor)
+        if table.accessor in getattr(self, "_prefetched_objects_cache", {}):
+            return rows.all()
+        return rows.prefetch_related(*(each.accessor for each in get_nested_tables(table)))
 
 
 def _format_instant(instant: datetime) -> str:

@@ -5,6 +5,7 @@ Shapes follow https://polar.sh/docs/api-reference/customers/state.
 
 from polar_sync.payloads.canonical import dump_canonical, is_equal, load_canonical
 from polar_sync.payloads.interval import STATE_AGE, Interval
+from polar_sync.payloads.kinds import BENEFIT_GRANT, CUSTOMER, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Kind
 from polar_sync.payloads.objects import (
     CustomerPayload,
     StatePayload,
@@ -12,19 +13,18 @@ from polar_sync.payloads.objects import (
     read_id,
     read_state,
 )
-from polar_sync.payloads.projection import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, Projection
 from polar_sync.payloads.values import project_key
 
 __all__ = [
+    "BENEFIT_GRANT",
     "CUSTOMER",
-    "GRANT",
     "METER",
     "STATE_AGE",
     "SUBSCRIPTION",
     "SUBSCRIPTION_METER",
     "CustomerPayload",
     "Interval",
-    "Projection",
+    "Kind",
     "StatePayload",
     "dump_canonical",
     "is_equal",

@@ -34,11 +34,12 @@ class Interval:
 
     def widen(self, *, before: timedelta = timedelta(), after: timedelta = timedelta()) -> Interval:
         """This interval with `before` added to its beginning and `after` to its end."""
-        return Interval(_shift(self.start, -before), _shift(self.end, after))
-
-
-def _shift(moment: datetime, by: timedelta) -> datetime:
-    try:
-        return moment + by
-    except OverflowError:
-        return _EARLIEST if by < timedelta() else _LATEST
+        try:
+            start = self.start - before
+        except OverflowError:
+            start = _EARLIEST
+        try:
+            end = self.end + after
+        except OverflowError:
+            end = _LATEST
+        return Interval(start, end)

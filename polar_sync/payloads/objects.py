@@ -14,15 +14,20 @@ from uuid import UUID
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import values
 from polar_sync.payloads.canonical import dump_canonical
-from polar_sync.payloads.projection import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER
+from polar_sync.payloads.kinds import (
+    CUSTOMER,
+    SUBSCRIPTION,
+    Kind,
+    get_arrays,
+    get_nested_kinds,
+    get_state_kinds,
+)
 
-CUSTOMER_KEYS = frozenset({"id", "organization_id", *CUSTOMER.columns})
-"""What Polar's contract names of a customer, in a list as in a state. Anything else is kept apart by its origin."""
-_CHILD_ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
+Objects = dict[UUID, dict[str, Any]]
 
 
 class ChildPayload(NamedTuple):
-    """One child of a customer: `parent_id` is the subscription's for a subscription meter, else the customer's.
+    """One child of a customer: `parent_id` is the customer's, or of the object that holds it.
 
     `is_in_state` is False for what lists show beside a state, such as a past due subscription.
     """
@@ -37,7 +42,8 @@ class ChildPayload(NamedTuple):
 class CustomerPayload:
     """A customer as list, get, create and update answer it.
 
-    `payload` holds the fields of the contract, `extra` the others; `organization_id` is None where it is unreadable.
+    `payload` holds the fields of the contract, in a list as in a state, `extra` the others; `organization_id` is None
+    where it is unreadable.
     """
 
     id: UUID
@@ -56,13 +62,10 @@ class CustomerPayload:
 
 @dataclass(frozen=True, slots=True)
 class StatePayload:
-    """A customer's state: the customer (its `extra` are the state's own further keys) and its children by id."""
+    """A state: the customer (its `extra` are the state's own further keys) and its children, by kind and id."""
 
     customer: CustomerPayload
-    subscriptions: Mapping[UUID, ChildPayload]
-    subscription_meters: Mapping[UUID, ChildPayload]
-    grants: Mapping[UUID, ChildPayload]
-    meters: Mapping[UUID, ChildPayload]
+    children: Mapping[str, Mapping[UUID, ChildPayload]]
 
 
 def read_id(value: Any, *, what: str) -> UUID:
@@ -85,7 +88,7 @@ def read_customer(value: Any) -> CustomerPayload:
     return CustomerPayload(
         id=identifier,
         organization_id=values.read_uuid(value.get("organization_id")),
-        payload=dump_canonical({key: item for key, item in value.items() if key in CUSTOMER_KEYS}),
+        payload=dump_canonical({key: item for key, item in value.items() if key in CUSTOMER.fields}),
         extra=_dump_extra(value),
         created_at=values.read_timestamp(value.get("created_at")),
         modified_at=values.read_timestamp(value.get("modified_at")),
@@ -94,7 +97,7 @@ def read_customer(value: Any) -> CustomerPayload:
 
 
 def _dump_extra(value: Mapping[str, Any]) -> str:
-    extra = {key: item for key, item in value.items() if key not in CUSTOMER_KEYS}
+    extra = {key: item for key, item in value.items() if key not in CUSTOMER.fields}
     return dump_canonical(extra) if extra else ""
 
 
@@ -106,52 +109,56 @@ def read_state(value: Any, *, outside_state: Sequence[Any] = (), own: CustomerPa
     arrays carries no meaning and differs between calls.
     """
     read_id(value, what="state")
-    fields = {key: item for key, item in value.items() if key not in _CHILD_ARRAYS}
+    arrays = get_arrays()
+    fields = {key: item for key, item in value.items() if key not in arrays}
     customer = read_customer(fields) if own is None else replace(own, extra=_dump_extra(fields))
-    subscriptions = _read_array(value, "active_subscriptions", what=SUBSCRIPTION.name)
-    grants = _read_array(value, "granted_benefits", what=GRANT.name)
-    meters = _read_array(value, "active_meters", what=METER.name)
-    others = _read_array({"beside": list(outside_state)}, "beside", what=SUBSCRIPTION.name)
-    subscriptions = {**others, **subscriptions}
-    outside = others.keys() - {read_id(item, what=SUBSCRIPTION.name) for item in value["active_subscriptions"]}
-    subscription_meters = _read_all_subscription_meters(subscriptions)
-    return StatePayload(
-        customer=customer,
-        subscriptions={
-            key: ChildPayload(key, customer.id, dump_canonical(_without_meters(item)), is_in_state=key not in outside)
-            for key, item in subscriptions.items()
+    children: dict[str, Mapping[UUID, ChildPayload]] = {}
+    for kind in get_state_kinds():
+        objects = _read_array(value, kind.array, what=kind.label)
+        outside: Objects = {}
+        if kind is SUBSCRIPTION:
+            outside = _read_array({"outside_state": list(outside_state)}, "outside_state", what=kind.label)
+        children |= _dump_children(kind, customer.id, objects, outside=outside)
+    return StatePayload(customer, children)
+
+
+def _dump_children(
+    kind: Kind, customer_id: UUID, objects: Objects, *, outside: Objects
+) -> Iterator[tuple[str, dict[UUID, ChildPayload]]]:
+    """The objects of one kind, and those that they hold. What is both `outside` and in the state is as it is there."""
+    every = {**outside, **objects}
+    yield (
+        kind.name,
+        {
+            key: ChildPayload(key, customer_id, dump_canonical(_empty_arrays(kind, item)), is_in_state=key in objects)
+            for key, item in every.items()
         },
-        subscription_meters={
-            key: ChildPayload(key, parent, dump_canonical(meter))
-            for key, (parent, meter) in subscription_meters.items()
-        },
-        grants=_keep(customer.id, grants),
-        meters=_keep(customer.id, meters),
     )
+    for nested in get_nested_kinds(kind):
+        held = _read_nested(nested, every)
+        yield (
+            nested.name,
+            {key: ChildPayload(key, parent, dump_canonical(item)) for key, (parent, item) in held.items()},
+        )
 
 
-def _keep(customer_id: UUID, objects: Mapping[UUID, dict[str, Any]]) -> dict[UUID, ChildPayload]:
-    return {key: ChildPayload(key, customer_id, dump_canonical(item)) for key, item in objects.items()}
+def _empty_arrays(kind: Kind, item: dict[str, Any]) -> dict[str, Any]:
+    """An array of what is rows of its own leaves an empty one, so that absent and null are told from none."""
+    empty: dict[str, Any] = {
+        nested.array: [] for nested in get_nested_kinds(kind) if isinstance(item.get(nested.array), list)
+    }
+    return {**item, **empty} if empty else item
 
 
-def _without_meters(subscription: dict[str, Any]) -> dict[str, Any]:
-    """An array of meters leaves an empty one in its place, so that absent and null are told from none."""
-    if isinstance(subscription.get("meters"), list):
-        return {**subscription, "meters": []}
-    return subscription
-
-
-def _read_all_subscription_meters(
-    subscriptions: Mapping[UUID, dict[str, Any]],
-) -> dict[UUID, tuple[UUID, dict[str, Any]]]:
-    """Each meter with the id of its subscription. Anything but an array is no meters: they are optional."""
+def _read_nested(kind: Kind, parents: Objects) -> dict[UUID, tuple[UUID, dict[str, Any]]]:
+    """Each object with the id of what holds it. Anything but an array is none: they are optional."""
     found: dict[UUID, tuple[UUID, dict[str, Any]]] = {}
-    for parent, subscription in sorted(subscriptions.items()):
-        if not isinstance(subscription.get("meters"), list):
+    for parent, item in sorted(parents.items()):
+        if not isinstance(item.get(kind.array), list):
             continue
-        for key, meter in _read_array(subscription, "meters", what=SUBSCRIPTION_METER.name).items():
-            if key not in found or _rank(meter) >= _rank(found[key][1]):
-                found[key] = (parent, meter)
+        for key, each in _read_array(item, kind.array, what=kind.label).items():
+            if key not in found or _rank(each) >= _rank(found[key][1]):
+                found[key] = (parent, each)
     return found
 
 
@@ -174,7 +181,8 @@ def _rank(item: dict[str, Any]) -> tuple[datetime, str]:
 def iterate_objects(state: Mapping[str, Any]) -> Iterator[Any]:
     """A state's customer and all of its children."""
     yield state
-    for name in _CHILD_ARRAYS:
-        for child in state[name]:
+    for kind in get_state_kinds():
+        for child in state[kind.array]:
             yield child
-            yield from child["meters"] if isinstance(child.get("meters"), list) else ()
+            for nested in get_nested_kinds(kind):
+                yield from child[nested.array] if isinstance(child.get(nested.array), list) else ()

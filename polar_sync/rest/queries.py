@@ -16,19 +16,14 @@ from django.utils.module_loading import import_string
 from rest_framework.request import Request
 
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.models import BenefitGrant, Customer, Meter, Organization, Subscription, SubscriptionMeter
+from polar_sync.models import Customer, Organization
+from polar_sync.models.tables import Table, get_nested_tables, get_state_tables, get_tables
 from polar_sync.payloads import dump_canonical
 from polar_sync.rest.errors import RequestValidationError, ResourceNotFoundError
 from polar_sync.rest.validation import read_uuid, read_uuids
 
 _CUSTOMER = "customer"
 _PLACEHOLDER = UUID("00000000-0000-4000-8000-0000000000ff")
-_KINDS: dict[str, tuple[type[Any], str]] = {
-    "subscriptions": (Subscription, "customer_id"),
-    "subscription_meters": (SubscriptionMeter, "subscription_id"),
-    "benefit_grants": (BenefitGrant, "customer_id"),
-    "meters": (Meter, "customer_id"),
-}
 
 
 class Row(NamedTuple):
@@ -48,12 +43,12 @@ def load_state(customer_id: UUID) -> dict[str, Any] | None:
         return None
     own = rows[_CUSTOMER][0]
     customer = Customer(id=customer_id, payload=own.payload, state_extra=own.extra)
-    children = {name: [_make_child(model, row) for row in rows[name]] for name, (model, _) in _KINDS.items()}
-    meters = defaultdict(list)
-    for meter in children.pop("subscription_meters"):
-        meters[meter.subscription_id].append(meter)
-    for subscription in children["subscriptions"]:
-        _put(subscription, {"meters": meters[subscription.pk]})
+    children = {}
+    for table in get_state_tables():
+        children[table.accessor] = objects = [_make_child(table, row) for row in rows[table.name]]
+        nested = {each.accessor: _group(each, rows[each.name]) for each in get_nested_tables(table)}
+        for one in objects if nested else ():
+            _put(one, {accessor: held[one.pk] for accessor, held in nested.items()})
     _put(customer, children)
     return customer.state()
 
@@ -81,12 +76,10 @@ def _compile(alias: str) -> tuple[str, tuple[Any, ...]]:
     """The statement and its parameters for a customer `_PLACEHOLDER`; to build it takes longer than to answer it."""
     key = _PLACEHOLDER
     own = _select(Customer.objects.filter(pk=key), _CUSTOMER, parent="pk", extra=F("state_extra"))
-    parts = [
-        _select(Subscription.objects.filter(customer=key, is_in_state=True), "subscriptions"),
-        _select(SubscriptionMeter.objects.filter(subscription__customer=key), "subscription_meters", "subscription_id"),
-        _select(BenefitGrant.objects.filter(customer=key), "benefit_grants"),
-        _select(Meter.objects.filter(customer=key), "meters"),
-    ]
+    parts = []
+    for table in get_tables():
+        owned = {table.owner: key, **({table.flag: True} if table.flag and table.kind.parent is None else {})}
+        parts.append(_select(table.model.objects.filter(**owned), table.name, table.parent))
     compiled: tuple[str, tuple[Any, ...]] = own.union(*parts, all=True).query.get_compiler(alias).as_sql()
     return compiled
 
@@ -105,9 +98,16 @@ def _select(
     )
 
 
-def _make_child(model: type[Any], row: Row) -> Any:
-    parent = "subscription_id" if model is SubscriptionMeter else "customer_id"
-    return model(id=row.pk, created_at=row.created_at, payload=row.payload, **{parent: row.parent})
+def _make_child(table: Table, row: Row) -> Any:
+    return table.model(id=row.pk, created_at=row.created_at, payload=row.payload, **{table.parent: row.parent})
+
+
+def _group(table: Table, rows: Iterable[Row]) -> dict[Any, list[Any]]:
+    """The objects by what holds them."""
+    found = defaultdict(list)
+    for row in rows:
+        found[row.parent].append(_make_child(table, row))
+    return found
 
 
 def _put(row: Any, children: dict[str, list[Any]]) -> None:

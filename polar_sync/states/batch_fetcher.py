@@ -7,6 +7,7 @@ customers fit is learned from the answers.
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from uuid import UUID
 from polar_sync.client import ListPage, PolarClient
 from polar_sync.exceptions import PolarSyncError
 from polar_sync.payloads.interval import Interval
+from polar_sync.payloads.kinds import METER, SUBSCRIPTION, Kind, get_kind
 from polar_sync.payloads.values import read_uuid
-from polar_sync.states.assembly import CustomerParts, get_ids, shrink
+from polar_sync.states.assembly import NAMED, CustomerParts, get_ids, shrink
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.fields import StateFields
-from polar_sync.states.rules import Call, Calls, name_meters
+from polar_sync.states.rules import ARCHIVED, LATE, Call, Calls, name_meters
 from polar_sync.states.source import TICK_SECONDS, stops_fetching
 
 PAGE_SIZE = 100
@@ -120,16 +122,8 @@ def _is_deleted(item: dict[str, Any]) -> bool:
     return isinstance(customer, dict) and customer.get("deleted_at") is not None
 
 
-_ATTRIBUTES: Mapping[str, str] = {
-    "subscriptions": "subscriptions",
-    "late": "late",
-    "grants": "grants",
-    "meters": "meters",
-    "archived": "named",
-    "missing": "named",
-}
-"""Where the items of a list belong among the parts of a customer."""
 _MISSING = "missing"
+_NAMED_LISTS = frozenset({ARCHIVED, _MISSING})
 _SPLITS_PER_CUSTOMER = 0.5
 """Answers that were not whole, beyond which asking one by one is cheaper than dividing further."""
 
@@ -149,7 +143,7 @@ class RowEstimates:
     """What is known of the lists' density, kept for as long as the client."""
 
     def __init__(self) -> None:
-        self.by_kind = {kind: RowsPerCustomer() for kind in _ATTRIBUTES}
+        self.by_kind: defaultdict[str, RowsPerCustomer] = defaultdict(RowsPerCustomer)
 
 
 class BatchFetcher:
@@ -229,7 +223,7 @@ class BatchFetcher:
             stored = self._mirrored.meters.get(key)
             if not stored or _MISSING in parts.intervals:
                 continue
-            unseen = stored.keys() - get_ids((*parts.meters, *parts.named))
+            unseen = stored.keys() - get_ids((*parts.items[METER.name], *parts.items[NAMED]))
             parts.absent = {meter for meter in unseen if str(stored[meter]) in self._archived}
             parts.missing = unseen - parts.absent
             if parts.missing:
@@ -294,8 +288,16 @@ class BatchFetcher:
             self.errors.update(dict.fromkeys(ids, error))
 
     def _keep(self, kind: str, batch: Batch, items: Mapping[UUID, list[dict[str, Any]]]) -> None:
-        self._catalogue.add(kind, chain.from_iterable(items.values()))
+        shown, place = _get_place(kind)
+        self._catalogue.add(shown.name, chain.from_iterable(items.values()))
         for key, some in items.items():
             parts = self.parts[key]
-            getattr(parts, _ATTRIBUTES[kind]).extend(shrink(kind, each, self._fields) for each in some)
+            parts.items[place].extend(shrink(shown, each, self._fields) for each in some)
             parts.intervals[kind] = batch.interval
+
+
+def _get_place(name: str) -> tuple[Kind, str]:
+    """What a list holds, and where its items belong among the parts of a customer."""
+    if name in _NAMED_LISTS:
+        return METER, NAMED
+    return (SUBSCRIPTION, LATE) if name == LATE else (get_kind(name), name)

@@ -16,7 +16,8 @@ from uuid import UUID
 
 from polar_sync.client import ListPage, PolarClient, PolarObject
 from polar_sync.exceptions import NotFoundError, PolarSyncError
-from polar_sync.states.assembly import CustomerParts, assemble, build_subscription
+from polar_sync.payloads import SUBSCRIPTION
+from polar_sync.states.assembly import CustomerParts, assemble, build_object
 from polar_sync.states.batch_fetcher import BatchFetcher, Mirrored, RowEstimates
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.reader import ListReader
@@ -196,4 +197,4 @@ class BatchedSource:
         )
 
     def _build_outside_state(self, parts: CustomerParts) -> tuple[dict[str, Any], ...]:
-        return tuple(build_subscription(each, self.knowledge.fields) for each in parts.outside_state)
+        return tuple(build_object(SUBSCRIPTION, each, self.knowledge.fields) for each in parts.outside_state)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from polar_sync.payloads.kinds import BENEFIT_GRANT, METER, SUBSCRIPTION
 from polar_sync.payloads.values import read_timestamp
 
 Key = tuple[str, str]
@@ -35,12 +36,12 @@ class Catalogue:
         return self
 
     def add(self, kind: str, items: Iterable[Mapping[str, Any]]) -> None:
-        """Take in what these items of the list `kind` show; `late` are subscriptions too."""
-        if kind in {"subscriptions", "late"}:
+        """Take in what these list items of a kind show."""
+        if kind == SUBSCRIPTION.name:
             self._add(_iterate_products(items))
-        elif kind == "grants":
+        elif kind == BENEFIT_GRANT.name:
             self._add((_BENEFIT, item.get("benefit")) for item in items)
-        else:
+        elif kind == METER.name:
             self._add((_METER, item.get("meter")) for item in items)
 
     def add_entries(self, model: str, entries: Iterable[Any]) -> None:

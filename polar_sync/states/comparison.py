@@ -13,36 +13,12 @@ from enum import Enum
 from typing import Any, Final
 
 from polar_sync.exceptions import PayloadError
-from polar_sync.payloads import (
-    CUSTOMER,
-    GRANT,
-    METER,
-    STATE_AGE,
-    SUBSCRIPTION,
-    SUBSCRIPTION_METER,
-    Interval,
-    Projection,
-    dump_canonical,
-    is_equal,
-    read_state,
-)
+from polar_sync.payloads import BENEFIT_GRANT, CUSTOMER, STATE_AGE, Interval, dump_canonical, is_equal, read_state
+from polar_sync.payloads.kinds import get_arrays, get_kind, get_nested_kinds, get_state_kinds
 from polar_sync.payloads.values import read_timestamp
-from polar_sync.states import fields as known
 
 MARGIN = timedelta(minutes=1)
 """How long before it was read a list may have been true, in doubt."""
-_PROJECTIONS: Mapping[str, Projection] = {
-    known.CUSTOMER: CUSTOMER,
-    known.SUBSCRIPTION: SUBSCRIPTION,
-    known.SUBSCRIPTION_METER: SUBSCRIPTION_METER,
-    known.GRANT: GRANT,
-    known.METER: METER,
-}
-# What moves without the object's `modified_at`, or differs by design.
-_EXEMPT: Mapping[str, frozenset[str]] = {
-    known.CUSTOMER: frozenset({"first_user_event_at", "avatar_url"}),
-    known.SUBSCRIPTION: frozenset({"price_id"}),
-}
 _OF_BENEFIT = "benefit_"
 _MAX_TEXT = 200
 _BENEFIT_ID = "benefit_id"
@@ -117,7 +93,7 @@ class Difference:
 
     @property
     def _is_speaking(self) -> bool:
-        if self.kind == known.CUSTOMER and self.field not in {"type", "modified_at"}:
+        if self.kind == CUSTOMER.name and self.field not in {"type", "modified_at"}:
             return self.is_name and not {str, dict, list} & {type(self.told), type(self.shown)}
         return all(
             each is ABSENT
@@ -186,18 +162,21 @@ def is_readable(state: Mapping[str, Any]) -> bool:
 
 def index_objects(state: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
     """The customer and all of its children, each with its own fields only."""
-    own = {name: value for name, value in state.items() if name not in known.ARRAYS}
-    found: dict[Key, dict[str, Any]] = {(known.CUSTOMER, (str(own.get("id")),)): own}
-    for name, kind in zip(known.ARRAYS, (known.SUBSCRIPTION, known.GRANT, known.METER), strict=True):
-        for child in state[name]:
-            found[kind, (str(child["id"]),)] = child
-    for subscription in state[known.ARRAYS[0]]:
-        if not isinstance(subscription.get("meters"), list):
-            continue
-        identifier = str(subscription["id"])
-        found[known.SUBSCRIPTION, (identifier,)] = {**subscription, "meters": []}
-        for meter in subscription["meters"]:
-            found[known.SUBSCRIPTION_METER, (identifier, str(meter["id"]))] = meter
+    arrays = get_arrays()
+    own = {name: value for name, value in state.items() if name not in arrays}
+    found: dict[Key, dict[str, Any]] = {(CUSTOMER.name, (str(own.get("id")),)): own}
+    for kind in get_state_kinds():
+        for child in state[kind.array]:
+            found[kind.name, (str(child["id"]),)] = child
+    for kind in get_state_kinds():
+        for nested in get_nested_kinds(kind):
+            for child in state[kind.array]:
+                if not isinstance(child.get(nested.array), list):
+                    continue
+                place = (kind.name, (str(child["id"]),))
+                found[place] = {**found[place], nested.array: []}
+                for each in child[nested.array]:
+                    found[nested.name, (*place[1], str(each["id"]))] = each
     return found
 
 
@@ -237,10 +216,10 @@ def _compare_fields(
     settled: datetime,
     benefits: Mapping[str, datetime],
 ) -> Iterator[Difference]:
-    kind = key[0]
-    timestamps = _PROJECTIONS[kind].timestamps
-    changed_at = benefits.get(str(shown.get(_BENEFIT_ID))) if kind == known.GRANT else None
-    for name in sorted((told.keys() | shown.keys()) - _EXEMPT.get(kind, frozenset())):
+    kind = get_kind(key[0])
+    timestamps = kind.timestamps
+    changed_at = benefits.get(str(shown.get(_BENEFIT_ID))) if kind is BENEFIT_GRANT else None
+    for name in sorted((told.keys() | shown.keys()) - kind.unreliable - kind.unversioned):
         left, right = told.get(name, ABSENT), shown.get(name, ABSENT)
         if left is not ABSENT and right is not ABSENT and _is_same(name, left, right, timestamps):
             continue

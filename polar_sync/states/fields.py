@@ -12,6 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+from polar_sync.payloads.kinds import CUSTOMER, get_child_kinds, get_kind
+
 
 def escape(name: str) -> str:
     """The name in printable ASCII; most are that already, and stay as they are."""
@@ -22,44 +24,6 @@ def unescape(text: str) -> str:
     """The name that `escape` was given."""
     name: str = json.loads(f'"{text}"')
     return name
-
-
-SUBSCRIPTION = "subscription"
-SUBSCRIPTION_METER = "subscription_meter"
-GRANT = "benefit_grant"
-METER = "meter"
-
-_DATED = frozenset({"id", "created_at", "modified_at"})
-CONTRACT: Mapping[str, frozenset[str]] = {
-    SUBSCRIPTION: _DATED
-    | {
-        "metadata",
-        "custom_field_data",
-        "status",
-        "amount",
-        "currency",
-        "recurring_interval",
-        "current_period_start",
-        "current_period_end",
-        "trial_start",
-        "trial_end",
-        "cancel_at_period_end",
-        "canceled_at",
-        "started_at",
-        "ends_at",
-        "product_id",
-        "discount_id",
-        "price_id",
-        "meters",
-    },
-    SUBSCRIPTION_METER: _DATED | {"consumed_units", "credited_units", "amount", "meter_id"},
-    GRANT: _DATED | {"granted_at", "benefit_id", "benefit_type", "benefit_metadata", "properties"},
-    METER: _DATED | {"meter_id", "consumed_units", "credited_units", "balance"},
-}
-# Deprecated: a list can give another value than the state does.
-_UNSURE: Mapping[str, frozenset[str]] = {SUBSCRIPTION: frozenset({"price_id"})}
-ARRAYS = ("active_subscriptions", "granted_benefits", "active_meters")
-CUSTOMER = "customer"
 
 
 @dataclass(slots=True)
@@ -76,7 +40,7 @@ class StateFields:
 
     def get(self, kind: str) -> frozenset[str]:
         """The fields of one kind."""
-        return self.shown.get(kind) or CONTRACT.get(kind, frozenset())
+        return self.shown.get(kind) or _get_contract(kind)
 
     def get_left_out(self, kind: str) -> frozenset[str]:
         """Fields of a list's item that do not belong into a state."""
@@ -92,14 +56,17 @@ class StateFields:
 
     def get_unreliable_fields(self) -> dict[str, frozenset[str]]:
         """Fields, by kind, for which a stored value is better than the assembled one."""
-        kinds = {*_UNSURE, *self.state_only}
-        return {kind: _UNSURE.get(kind, frozenset()) | self.state_only.get(kind, frozenset()) for kind in kinds}
+        names = {kind.name: kind.unreliable for kind in get_child_kinds() if kind.unreliable}
+        return {
+            kind: names.get(kind, frozenset()) | self.state_only.get(kind, frozenset())
+            for kind in {*names, *self.state_only}
+        }
 
     def learn(self, kind: str, shown: Mapping[str, Any], item: Mapping[str, Any]) -> None:
         """Take in one object as a state shows it, beside what was made of the list's item."""
         self._add(self.shown, kind, shown.keys() & item.keys())
         self._add(self.left_out, kind, item.keys() - shown.keys())
-        self._add(self.state_only, kind, shown.keys() - item.keys() - _UNSURE.get(kind, frozenset()))
+        self._add(self.state_only, kind, shown.keys() - item.keys() - get_kind(kind).unreliable)
 
     def _add(self, names: dict[str, frozenset[str]], kind: str, more: AbstractSet[str]) -> None:
         if more:
@@ -123,6 +90,11 @@ class StateFields:
     def load(cls, data: Mapping[str, Any]) -> StateFields:
         """From what `dump` gave, or from nothing."""
         return cls(*(_load(data.get(name, {})) for name in _NAMES))
+
+
+def _get_contract(kind: str) -> frozenset[str]:
+    """What the contract gives the objects of a state; a customer's own fields are known by themselves."""
+    return frozenset() if kind == CUSTOMER.name else get_kind(kind).fields
 
 
 _NAMES = ("shown", "left_out", "state_only")

@@ -12,8 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from polar_sync.client import PolarClient, PolarObject
-from polar_sync.states import fields as known
-from polar_sync.states.assembly import CustomerParts, assemble, assemble_whole, build_subscription
+from polar_sync.payloads import BENEFIT_GRANT, METER, SUBSCRIPTION, Kind
+from polar_sync.payloads.kinds import get_nested_kinds, get_state_kinds
+from polar_sync.states.assembly import CustomerParts, assemble, assemble_whole, build_object
 from polar_sync.states.batch_fetcher import BatchFetcher, Mirrored, RowEstimates
 from polar_sync.states.catalogue import Catalogue
 from polar_sync.states.comparison import index_objects, is_of_benefit, is_readable, is_same_version
@@ -122,7 +123,7 @@ def ask_lists(
         if key in shown:
             assembled = _prefer_shown(assembled, shown[key], is_refuted=bool(knowledge.refutation))
         state = PolarObject(assembled, interval=parts.interval)
-        outside_state = tuple(build_subscription(each, fields) for each in parts.outside_state)
+        outside_state = tuple(build_object(SUBSCRIPTION, each, fields) for each in parts.outside_state)
         yield StateAnswer(
             key,
             state=state,
@@ -136,30 +137,28 @@ def _prefer_shown(assembled: dict[str, Any], shown: Mapping[str, Any], *, is_ref
     """The state with its objects as they were shown, but for what lists tell better unless they are refuted."""
     objects = index_objects(shown)
 
-    def settle(kind: str, child: dict[str, Any], *parents: str) -> dict[str, Any]:
-        seen = objects.get((kind, (*parents, str(child["id"]))))
+    def settle(kind: Kind, child: dict[str, Any], *parents: str) -> dict[str, Any]:
+        seen = objects.get((kind.name, (*parents, str(child["id"]))))
         if seen is None or not is_same_version(child, seen):
             return child
-        newer = {name: value for name, value in child.items() if kind == known.GRANT and is_of_benefit(name)}
+        newer = {name: value for name, value in child.items() if kind is BENEFIT_GRANT and is_of_benefit(name)}
         return {**seen, **({} if is_refuted else newer)}
 
-    def settle_subscription(child: dict[str, Any]) -> dict[str, Any]:
-        settled, meters = settle(known.SUBSCRIPTION, child), child.get("meters")
-        if not isinstance(meters, list):
-            return settled
-        return {**settled, "meters": [settle(known.SUBSCRIPTION_METER, each, str(child["id"])) for each in meters]}
+    def settle_whole(kind: Kind, child: dict[str, Any]) -> dict[str, Any]:
+        settled = settle(kind, child)
+        for nested in get_nested_kinds(kind):
+            held = child.get(nested.array)
+            if isinstance(held, list):
+                settled = {**settled, nested.array: [settle(nested, each, str(child["id"])) for each in held]}
+        return settled
 
-    return {
-        **assembled,
-        "active_subscriptions": [settle_subscription(each) for each in assembled["active_subscriptions"]],
-        "granted_benefits": [settle(known.GRANT, each) for each in assembled["granted_benefits"]],
-        "active_meters": [settle(known.METER, each) for each in assembled["active_meters"]],
-    }
+    kinds = get_state_kinds()
+    return {**assembled, **{kind.array: [settle_whole(kind, each) for each in assembled[kind.array]] for kind in kinds}}
 
 
 def _get_meters(shown: Mapping[UUID, Mapping[str, Any]]) -> frozenset[str]:
     """The meters that these states hold: an archived one is listed only where it is named."""
     objects = [
-        item for state in shown.values() for place, item in index_objects(state).items() if place[0] == known.METER
+        item for state in shown.values() for place, item in index_objects(state).items() if place[0] == METER.name
     ]
     return frozenset(str(item["meter_id"]) for item in objects if item.get("meter_id"))

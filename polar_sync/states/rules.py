@@ -11,13 +11,16 @@ from typing import Any
 
 from polar_sync.client import ListPage, PolarClient
 from polar_sync.exceptions import MissingScopeError, PolarSyncError
-from polar_sync.payloads import Interval
+from polar_sync.payloads import METER, SUBSCRIPTION, Interval, Kind
+from polar_sync.payloads.kinds import PAST_DUE, PRESENT, get_state_kinds
 from polar_sync.payloads.values import clean_text, read_uuid
 from polar_sync.states.fields import StateFields, escape, unescape
 from polar_sync.states.source import stops_fetching, wait_for
 
 MAX_SAMPLES = 10
 """Samples of one trait; where none of them could confirm it, whoever has it is asked for one by one."""
+LATE, ARCHIVED = "late", "archived"
+"""Lists beside that of each kind: past due subscriptions where they are asked for apart, meters that are named."""
 ACTIVE, BY_STATUS = "active", "status"
 """The two ways of counting the subscriptions that states hold."""
 
@@ -98,8 +101,6 @@ class Knowledge:
 
 logger = logging.getLogger(__name__)
 
-PRESENT = ("active", "trialing")
-"""Statuses of the subscriptions that a state holds, as far as this package knows."""
 _MAX_PAGES = 100
 
 
@@ -121,17 +122,16 @@ def read_rules(
         way: executor.submit(reader.count, way) for way in (ACTIVE, BY_STATUS) if way not in knowledge.totals
     }
     if knowledge.archived is None:
-        futures[_ARCHIVED] = executor.submit(reader.read_archived)
+        futures[ARCHIVED] = executor.submit(reader.read_archived)
     stopping_error: PolarSyncError | None = None
     for name, future in futures.items():
         try:
             value = wait_for(future, on_tick=on_tick)
         except PolarSyncError as error:
             if _is_to_be_tried_again(name, error):
-                stopping_error = (
-                    stopping_error if stopping_error is not None and stops_fetching(stopping_error) else error
-                )
-            elif name == _ARCHIVED:
+                if not stops_fetching(stopping_error):
+                    stopping_error = error
+            elif name == ARCHIVED:
                 logger.warning("Archived meters are those that the mirror knows of: %s", error)
                 knowledge.archived = frozenset(mirrored_archived())
             else:
@@ -144,12 +144,9 @@ def read_rules(
     return stopping_error
 
 
-_ARCHIVED = "archived"
-
-
 def _is_to_be_tried_again(name: str, error: PolarSyncError) -> bool:
     if isinstance(error, MissingScopeError):
-        return name != _ARCHIVED  # without the scope for subscriptions there are no states from lists
+        return name != ARCHIVED  # without the scope for subscriptions there are no states from lists
     return stops_fetching(error) or not error.permanent
 
 
@@ -184,7 +181,6 @@ Call = Callable[..., ListPage]
 Calls = Mapping[str, Call]
 """By kind of list; each takes `customer_id` and `limit`."""
 
-_PAST_DUE = "past_due"
 _MAX_IDS = 100
 """Meters named in one request, beside up to a hundred customers: servers refuse addresses of more than 16 kB."""
 
@@ -196,23 +192,26 @@ def build_calls(client: PolarClient, *, is_active_decisive: bool, archived: Coll
     Archived meters are listed only where they are named.
     """
     calls: dict[str, Call] = {
-        "subscriptions": partial(client.subscriptions.list, status=(*PRESENT, _PAST_DUE)),
-        "grants": partial(client.benefit_grants.list, is_granted=True),
-        "meters": client.customer_meters.list,
+        kind.name: partial(_get_list(client, kind), **kind.parameters) for kind in get_state_kinds()
     }
     if is_active_decisive:
-        calls["subscriptions"] = partial(client.subscriptions.list, active=True)
-        calls["late"] = partial(client.subscriptions.list, status=_PAST_DUE)
+        calls[SUBSCRIPTION.name] = partial(client.subscriptions.list, active=True)
+        calls[LATE] = partial(client.subscriptions.list, status=PAST_DUE)
     if archived:
-        calls["archived"] = name_meters(client, archived)
+        calls[ARCHIVED] = name_meters(client, archived)
     return calls
+
+
+def _get_list(client: PolarClient, kind: Kind) -> Call:
+    call: Call = getattr(client, kind.operation).list
+    return call
 
 
 def build_unfiltered_calls(client: PolarClient, meters: Collection[str]) -> dict[str, Call]:
     """The lists with everything that they have of a customer, and these meters named."""
-    calls: dict[str, Call] = {"subscriptions": client.subscriptions.list, "grants": client.benefit_grants.list}
+    calls = {kind.name: _get_list(client, kind) for kind in get_state_kinds() if kind is not METER}
     if meters:
-        calls["meters"] = name_meters(client, meters)
+        calls[METER.name] = name_meters(client, meters)
     return calls
 
 

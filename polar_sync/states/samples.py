@@ -14,9 +14,9 @@ from uuid import UUID
 
 from polar_sync.client import PolarObject
 from polar_sync.exceptions import PayloadError, PolarSyncError
-from polar_sync.payloads import STATE_AGE, read_state
-from polar_sync.states import fields as known
-from polar_sync.states.assembly import CustomerParts, assemble_whole, flatten_grant
+from polar_sync.payloads import CUSTOMER, METER, STATE_AGE, Kind, read_state
+from polar_sync.payloads.kinds import get_child_kinds, get_nested_kinds, get_state_kinds
+from polar_sync.states.assembly import CustomerParts, assemble_whole
 from polar_sync.states.comparison import (
     ABSENT,
     Difference,
@@ -31,7 +31,7 @@ from polar_sync.states.comparison import (
     is_same_version,
 )
 from polar_sync.states.reader import ListReader
-from polar_sync.states.rules import MAX_SAMPLES, Knowledge
+from polar_sync.states.rules import ARCHIVED, MAX_SAMPLES, Knowledge
 from polar_sync.states.source import StateAnswer, StateSource, stops_fetching
 
 _MAX_TEXT = 60
@@ -43,22 +43,18 @@ def iterate_traits(item: Mapping[str, Any], parts: CustomerParts) -> Iterator[tu
     A trait is a kind and what Polar tells apart in it: types of customers and benefits, statuses of subscriptions,
     archived meters.
     """
-    yield known.CUSTOMER, _name(known.CUSTOMER, item.get("type")), item, (known.CUSTOMER, (str(item.get("id")),))
-    for each in parts.present:
-        key = str(each["id"])
-        yield known.SUBSCRIPTION, _name(known.SUBSCRIPTION, each.get("status")), each, (known.SUBSCRIPTION, (key,))
-        meters = each.get("meters")
-        for meter in meters if isinstance(meters, list) else ():
-            if isinstance(meter, dict):
-                place = (known.SUBSCRIPTION_METER, (key, str(meter.get("id"))))
-                yield known.SUBSCRIPTION_METER, known.SUBSCRIPTION_METER, meter, place
-    for each in parts.grants:
-        grant = flatten_grant(each)
-        yield known.GRANT, _name(known.GRANT, grant.get("benefit_type")), grant, (known.GRANT, (str(each["id"]),))
-    for each in parts.meters:
-        yield known.METER, known.METER, each, (known.METER, (str(each["id"]),))
-    for each in parts.archived:
-        yield known.METER, _name(known.METER, "archived"), each, (known.METER, (str(each["id"]),))
+    yield CUSTOMER.name, _name(CUSTOMER, item), item, (CUSTOMER.name, (str(item.get("id")),))
+    archived = {id(each) for each in parts.archived}
+    for kind in get_state_kinds():
+        for each in parts.get_listed(kind):
+            shown, key = kind.from_item(each), str(each["id"])
+            trait = f"{kind.name}:{ARCHIVED}" if id(each) in archived else _name(kind, shown)
+            yield kind.name, trait, shown, (kind.name, (key,))
+            for nested in get_nested_kinds(kind):
+                held = each.get(nested.array)
+                for inner in held if isinstance(held, list) else ():
+                    if isinstance(inner, dict):
+                        yield nested.name, _name(nested, inner), inner, (nested.name, (key, str(inner.get("id"))))
 
 
 def find_open_traits(
@@ -83,8 +79,9 @@ def find_settled_traits(item: Mapping[str, Any], parts: CustomerParts, *, before
     }
 
 
-def _name(kind: str, value: Any) -> str:
-    return f"{kind}:{value[:_MAX_TEXT]}" if isinstance(value, str) else kind
+def _name(kind: Kind, shown: Mapping[str, Any]) -> str:
+    value = shown.get(kind.trait)
+    return f"{kind.name}:{value[:_MAX_TEXT]}" if isinstance(value, str) else kind.name
 
 
 _MAX_NAMED = 3
@@ -153,7 +150,7 @@ class Judge:
             if first.id not in again:
                 continue
             item = first.item
-            if any(each.kind == known.CUSTOMER for each in first.doubts):
+            if any(each.kind == CUSTOMER.name for each in first.doubts):
                 item = self._reader.read_customer(first.id, on_tick=on_tick)
             second = replace(first, item=item, parts=again[first.id])
             if not is_readable(second.told):
@@ -195,7 +192,7 @@ def find_ended(
 ) -> list[Difference]:
     """Those of the objects that only a state has of which Polar's lists, asked for all they have, say otherwise."""
     shown = index_objects(state)
-    meters = {str(shown[each.key].get("meter_id")) for each in only_shown if each.kind == known.METER}
+    meters = {str(shown[each.key].get("meter_id")) for each in only_shown if each.kind == METER.name}
     found = reader.read_unfiltered([customer_id], meters=meters, on_tick=on_tick)
     if customer_id not in found:
         return list(only_shown)  # nothing that could be said against it
@@ -215,9 +212,6 @@ def describe_contradiction(differences: Sequence[Difference]) -> str:
     named = "; ".join(each.describe() for each in differences[:_MAX_NAMED])
     more = len(differences) - _MAX_NAMED
     return f"Lists contradict a state: {named}{f'; and {more} more' if more > 0 else ''}."
-
-
-_KINDS = (known.CUSTOMER, *known.CONTRACT)
 
 
 class Sampling:
@@ -263,7 +257,10 @@ class Sampling:
     def find_open(self) -> dict[UUID, set[str]]:
         """The traits of each customer that are not confirmed; without customers who have none such."""
         confirmed = self._knowledge.confirmed
-        seen = {kind: self._knowledge.fields.get_seen(kind) for kind in _KINDS}
+        seen = {
+            kind: self._knowledge.fields.get_seen(kind)
+            for kind in [CUSTOMER.name, *(each.name for each in get_child_kinds())]
+        }
         found = {
             key: find_open_traits(self._items[key], parts, confirmed=confirmed, seen=seen)
             for key, parts in self._parts.items()

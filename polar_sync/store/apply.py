@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from polar_sync.exceptions import OrganizationMismatchError
 from polar_sync.models import Customer, Organization
+from polar_sync.models.tables import get_tables
 from polar_sync.payloads import Interval
 from polar_sync.signals import announce_changes
 from polar_sync.store import customers
-from polar_sync.store.children import KINDS, Stored, get_holders, get_owned
+from polar_sync.store.children import Stored, get_holders, get_owned
 from polar_sync.store.customers import (
     ConcurrentChangeError,
     CustomerRow,
@@ -164,11 +165,11 @@ def _order_all(
 
 
 def _collect_new_ids(children: Iterable[Children], stored: Stored) -> dict[str, set[UUID]]:
-    ids: dict[str, set[UUID]] = {kind.name: set() for kind in KINDS}
+    ids: dict[str, set[UUID]] = {table.name: set() for table in get_tables()}
     for one in children:
-        for kind in KINDS:
-            known = stored[kind.name]
-            ids[kind.name].update(key for key in getattr(one, kind.array) if key not in known)
+        for table in get_tables():
+            known = stored[table.name]
+            ids[table.name].update(key for key in one.by_kind.get(table.name, {}) if key not in known)
     return ids
 
 

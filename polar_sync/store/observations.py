@@ -120,10 +120,7 @@ class Origin(Enum):
 class Children:
     """All children of a customer at one time, by kind and id; `own` is the customer as the same answer shows it."""
 
-    subscriptions: Mapping[UUID, ChildPayload] = field(default_factory=dict)
-    subscription_meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
-    grants: Mapping[UUID, ChildPayload] = field(default_factory=dict)
-    meters: Mapping[UUID, ChildPayload] = field(default_factory=dict)
+    by_kind: Mapping[str, Mapping[UUID, ChildPayload]] = field(default_factory=dict)
     extra: str = ""
     origin: Origin = Origin.GONE
     unreliable_fields: UnreliableFields = field(default_factory=dict)
@@ -150,9 +147,8 @@ class MergedObservation:
         """Take one more observation in; of two that nothing tells apart the one added later holds."""
         reading = observation.reading
         if observation.state is not None:
-            if (
-                observation.unreliable_fields is None
-            ):  # else its customer is as the list told of it, which is one of its own
+            # One that was put together has its customer from the list, which is an observation of its own.
+            if observation.unreliable_fields is None:
                 self._set_own(observation.state.customer, reading)
             self._set_children(_take_children(observation), reading)
         elif observation.customer is not None:
@@ -193,10 +189,7 @@ def _take_children(observation: Observation) -> Children:
     if state is None or state.customer.is_deleted:  # what a deleted customer still holds is about to be revoked
         return Children(extra=state.customer.extra) if state is not None else Children()
     return Children(
-        subscriptions=state.subscriptions,
-        subscription_meters=state.subscription_meters,
-        grants=state.grants,
-        meters=state.meters,
+        by_kind=state.children,
         extra=state.customer.extra,
         origin=Origin.STATE if observation.unreliable_fields is None else Origin.LISTS,
         unreliable_fields=observation.unreliable_fields or {},

@@ -14,11 +14,10 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
+from polar_sync.models.tables import Table, get_tables
 from polar_sync.payloads import is_equal
 from polar_sync.payloads.objects import ChildPayload
 from polar_sync.store.children import (
-    KINDS,
-    Kind,
     Stored,
     StoredChild,
     is_out_of_sight,
@@ -91,9 +90,9 @@ class ObservedChildren:
 class Plan:
     """What is to be done with the rows of each kind, and what that changes."""
 
-    inserts: dict[str, list[ChildPayload]] = field(default_factory=lambda: {kind.name: [] for kind in KINDS})
-    updates: dict[str, list[ChildPayload]] = field(default_factory=lambda: {kind.name: [] for kind in KINDS})
-    removals: dict[str, list[UUID]] = field(default_factory=lambda: {kind.name: [] for kind in KINDS})
+    inserts: dict[str, list[ChildPayload]] = field(default_factory=lambda: {table.name: [] for table in get_tables()})
+    updates: dict[str, list[ChildPayload]] = field(default_factory=lambda: {table.name: [] for table in get_tables()})
+    removals: dict[str, list[UUID]] = field(default_factory=lambda: {table.name: [] for table in get_tables()})
     changes: list[Change] = field(default_factory=list)
 
 
@@ -135,9 +134,9 @@ def _iterate_newer(one: ObservedChildren, *, stored: Stored, customer: CustomerW
     """The stored versions of objects of which a state shows an older one."""
     own, row = one.children.own, customer.row
     pairs = [(row.payload, customer.after.own, own)] if own is not None else []
-    for kind in KINDS:
-        rows = stored[kind.name]
-        shown = getattr(one.children, kind.array)
+    for table in get_tables():
+        rows = stored[table.name]
+        shown = one.children.by_kind.get(table.name, {})
         pairs += [(rows[key].payload, one.stored, shown[key].payload) for key in shown.keys() & rows.keys()]
     for known, reading, observed in pairs:
         if known == observed:
@@ -154,24 +153,25 @@ def plan_children(
 
     `stored` are the children of every customer who holds one that is told of, and `before` what was known of these.
     """
-    desired = {kind.name: _get_desired(kind, observed) for kind in KINDS}
-    for kind in KINDS:
-        _drop_held(desired[kind.name], stored[kind.name], observed=observed, before=before)
-        _drop_undecided(desired[kind.name], stored[kind.name], observed=observed)
-    _drop_stray_meters(desired)
-    _let_meters_follow(stored, desired["subscription"])
+    desired = {table.name: _get_desired(table, observed) for table in get_tables()}
+    for table in get_tables():
+        _drop_held(desired[table.name], stored[table.name], observed=observed, before=before)
+        _drop_undecided(desired[table.name], stored[table.name], observed=observed)
+    for table in get_tables():
+        _drop_strays(table, desired)
+        _let_held_follow(table, stored, desired)
     plan = Plan()
-    for kind in KINDS:
-        _compare(kind, plan, desired=desired[kind.name], stored=stored[kind.name], observed=observed)
-        _plan_removals(kind, plan, desired=desired[kind.name], stored=stored[kind.name], observed=observed)
+    for table in get_tables():
+        _compare(table, plan, desired=desired[table.name], stored=stored[table.name], observed=observed)
+        _plan_removals(table, plan, desired=desired[table.name], stored=stored[table.name], observed=observed)
     return plan
 
 
-def _get_desired(kind: Kind, observed: Mapping[UUID, ObservedChildren]) -> Desired:
+def _get_desired(table: Table, observed: Mapping[UUID, ObservedChildren]) -> Desired:
     """Over all states of a batch: of two that hold a child, the later one."""
     desired: Desired = {}
     for owner in sorted(observed, key=lambda one: (observed[one].reading.interval.end, observed[one].reading.source)):
-        for key, child in getattr(observed[owner].children, kind.array).items():
+        for key, child in observed[owner].children.by_kind.get(table.name, {}).items():
             desired[key] = (owner, child)
     return desired
 
@@ -219,24 +219,28 @@ def _drop_undecided(
             del desired[key]
 
 
-def _drop_stray_meters(desired: Mapping[str, Desired]) -> None:
-    """A subscription's meters go where it goes: drop those whose subscription another customer holds."""
-    subscriptions, meters = desired["subscription"], desired["subscription_meter"]
-    for key, (owner, meter) in list(meters.items()):
-        if meter.parent_id not in subscriptions or subscriptions[meter.parent_id][0] != owner:
-            del meters[key]
+def _drop_strays(table: Table, desired: Mapping[str, Desired]) -> None:
+    """What an object holds goes where it goes: drop what belongs to one that another customer holds."""
+    if table.kind.parent is None:
+        return
+    parents, held = desired[table.kind.parent.name], desired[table.name]
+    for key, (owner, child) in list(held.items()):
+        if child.parent_id not in parents or parents[child.parent_id][0] != owner:
+            del held[key]
 
 
-def _let_meters_follow(stored: Stored, subscriptions: Desired) -> None:
-    """A stored meter belongs to whom its subscription goes to, and is theirs to keep or to remove."""
-    meters = stored["subscription_meter"]
-    for key, row in meters.items():
-        if row.parent_id in subscriptions:
-            meters[key] = row._replace(owner_id=subscriptions[row.parent_id][0])
+def _let_held_follow(table: Table, stored: Stored, desired: Mapping[str, Desired]) -> None:
+    """What is stored of it belongs to whom its parent goes to, and is theirs to keep or to remove."""
+    if table.kind.parent is None:
+        return
+    parents, held = desired[table.kind.parent.name], stored[table.name]
+    for key, row in held.items():
+        if row.parent_id in parents:
+            held[key] = row._replace(owner_id=parents[row.parent_id][0])
 
 
 def _compare(
-    kind: Kind,
+    table: Table,
     plan: Plan,
     *,
     desired: Desired,
@@ -247,16 +251,16 @@ def _compare(
     for key, (owner, child) in desired.items():
         row = stored.get(key)
         if row is None:
-            _plan_write(plan, kind, ChangeKind.CREATED, owner, child, before=None)
+            _plan_write(plan, table, ChangeKind.CREATED, owner, child, before=None)
             continue
-        settled = _settle(kind, row, child, observed[owner].children)
+        settled = _settle(table, row, child, observed[owner].children)
         if row.owner_id != owner:
-            _plan_write(plan, kind, ChangeKind.MOVED, owner, settled, before=row.payload)
-            plan.changes.append(Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None))
-        elif not _is_same(kind, row, settled):
+            _plan_write(plan, table, ChangeKind.MOVED, owner, settled, before=row.payload)
+            plan.changes.append(Change(ChangeKind.REMOVED, table.name, key, row.owner_id, row.payload, None))
+        elif not _is_same(table, row, settled):
             # Where it belongs is no field of its own, and what it belonged to may be about to go.
             if row.parent_id != settled.parent_id or _supersedes(row, settled, observed[owner]):
-                _plan_write(plan, kind, ChangeKind.UPDATED, owner, settled, before=row.payload)
+                _plan_write(plan, table, ChangeKind.UPDATED, owner, settled, before=row.payload)
             else:
                 _refuse(observed[owner])
 
@@ -280,19 +284,19 @@ def _supersedes(row: StoredChild, child: ChildPayload, observed: ObservedChildre
     )
 
 
-def _settle(kind: Kind, row: StoredChild, child: ChildPayload, children: Children) -> ChildPayload:
-    payload = settle_payload(kind.name, row, child, children)
+def _settle(table: Table, row: StoredChild, child: ChildPayload, children: Children) -> ChildPayload:
+    payload = settle_payload(table.name, row, child, children)
     return child if payload is child.payload else child._replace(payload=payload)
 
 
-def _is_same(kind: Kind, row: StoredChild, child: ChildPayload) -> bool:
-    if row.parent_id != child.parent_id or (kind.flag == "is_in_state" and row.is_in_state != child.is_in_state):
+def _is_same(table: Table, row: StoredChild, child: ChildPayload) -> bool:
+    if row.parent_id != child.parent_id or (table.flag == "is_in_state" and row.is_in_state != child.is_in_state):
         return False
-    return is_equal(row.payload, child.payload, timestamps=kind.shape.timestamps)
+    return is_equal(row.payload, child.payload, timestamps=table.kind.timestamps)
 
 
 def _plan_removals(
-    kind: Kind,
+    table: Table,
     plan: Plan,
     *,
     desired: Collection[UUID],
@@ -304,33 +308,33 @@ def _plan_removals(
         if key in desired or row.owner_id not in observed:
             continue
         one = observed[row.owner_id]
-        if one.order is Order.EARLIER or is_out_of_sight(kind.name, row, one.children, order=one.order):
+        if one.order is Order.EARLIER or is_out_of_sight(table.name, row, one.children, order=one.order):
             continue
         if one.order is Order.OVERLAPPING:
             one.is_unresolved = True
             continue
-        plan.removals[kind.name].append(key)
-        plan.changes.append(Change(ChangeKind.REMOVED, kind.name, key, row.owner_id, row.payload, None))
+        plan.removals[table.name].append(key)
+        plan.changes.append(Change(ChangeKind.REMOVED, table.name, key, row.owner_id, row.payload, None))
 
 
 def _plan_write(
-    plan: Plan, kind: Kind, change: ChangeKind, owner: UUID, child: ChildPayload, *, before: str | None
+    plan: Plan, table: Table, change: ChangeKind, owner: UUID, child: ChildPayload, *, before: str | None
 ) -> None:
     writes = plan.inserts if change == ChangeKind.CREATED else plan.updates
-    writes[kind.name].append(child)
-    plan.changes.append(Change(change, kind.name, child.id, owner, before, child.payload))
+    writes[table.name].append(child)
+    plan.changes.append(Change(change, table.name, child.id, owner, before, child.payload))
 
 
 def write_plan(plan: Plan, *, using: str) -> None:
-    """Carry the plan out: a statement a kind for each of inserts, updates and removals, these meters first.
+    """Carry the plan out: a statement a kind for each of inserts, updates and removals, these in reverse order.
 
     Raises `ConcurrentChangeError` where another batch, unseen until now, was the first to bring in one of the children.
     """
-    for kind in KINDS:
+    for table in get_tables():
         try:
-            write_children(kind, plan.inserts[kind.name], is_new=True, using=using)
+            write_children(table, plan.inserts[table.name], is_new=True, using=using)
         except IntegrityError as error:
-            raise ConcurrentChangeError(f"a {kind.shape.name} was inserted") from error
-        write_children(kind, plan.updates[kind.name], is_new=False, using=using)
-    for kind in reversed(KINDS):
-        remove_children(kind, plan.removals[kind.name], using=using)
+            raise ConcurrentChangeError(f"a {table.kind.name} was inserted") from error
+        write_children(table, plan.updates[table.name], is_new=False, using=using)
+    for table in reversed(get_tables()):
+        remove_children(table, plan.removals[table.name], using=using)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import UUID
 from polar_sync.client import PolarObject
 from polar_sync.exceptions import MissingScopeError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.payloads import load_canonical
-from polar_sync.payloads.objects import StatePayload
+from polar_sync.payloads.kinds import get_nested_kinds, get_state_kinds
 from polar_sync.states import Knowledge, ListReader, RowEstimates, StateAnswer, ask_lists, stops_fetching, wait_for
 from polar_sync.store import Observation, ObservationRecord, observe_absence, observe_assembled, observe_customer
 from polar_sync.sync.connections import Connection
@@ -141,23 +142,15 @@ def _get_shown(one: Unresolved) -> dict[str, Any]:
     state = one.observation.state
     if state is None:
         return {}
-    subscriptions = _load(state.subscriptions)
-    meters = _group_meters(state)
-    return {
-        **load_canonical(state.customer.payload),
-        **(load_canonical(state.customer.extra) if state.customer.extra else {}),
-        "active_subscriptions": [{**each, "meters": meters.get(key, [])} for key, each in subscriptions.items()],
-        "granted_benefits": list(_load(state.grants).values()),
-        "active_meters": list(_load(state.meters).values()),
-    }
-
-
-def _group_meters(state: StatePayload) -> dict[UUID, list[Any]]:
-    grouped: dict[UUID, list[Any]] = {}
-    for meter in state.subscription_meters.values():
-        grouped.setdefault(meter.parent_id, []).append(load_canonical(meter.payload))
-    return grouped
-
-
-def _load(children: Mapping[UUID, Any]) -> dict[UUID, Any]:
-    return {key: load_canonical(child.payload) for key, child in children.items()}
+    shown: dict[str, Any] = load_canonical(state.customer.payload)
+    if state.customer.extra:
+        shown |= load_canonical(state.customer.extra)
+    for kind in get_state_kinds():
+        objects = {key: load_canonical(child.payload) for key, child in state.children[kind.name].items()}
+        for nested in get_nested_kinds(kind):
+            held: defaultdict[UUID, list[Any]] = defaultdict(list)
+            for child in state.children[nested.name].values():
+                held[child.parent_id].append(load_canonical(child.payload))
+            objects = {key: {**each, nested.array: held[key]} for key, each in objects.items()}
+        shown[kind.array] = list(objects.values())
+    return shown

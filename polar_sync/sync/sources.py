@@ -26,6 +26,8 @@ from polar_sync.models import (
     SyncRun,
     on_primary,
 )
+from polar_sync.models.tables import get_state_tables
+from polar_sync.payloads import METER
 from polar_sync.payloads.values import clean_text
 from polar_sync.states import BatchedSource, Knowledge, Mirrored, StateSource, wait_for
 from polar_sync.sync.connections import Connection
@@ -34,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 # What a run's `source` can be; `STATE_SOURCE` can be "auto" too.
 BATCHED, PER_CUSTOMER = SyncRun.Source.BATCHED, SyncRun.Source.PER_CUSTOMER
-_COUNTED = {"subscriptions": "subscriptions", "grants": "benefit_grants"}
 
 
 def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID]) -> StateSource:
@@ -63,18 +64,17 @@ def get_mirrored(customers: Collection[UUID]) -> Mirrored:
     if not customers:
         return Mirrored()
     observed = on_primary(CustomerObservation.objects).filter(pk__in=customers).exclude(state_observed_at=None)
-    counts = [
-        observed.annotate(kind=Value(kind), rows=Count(f"customer__{children}")).values_list("kind", "pk", "rows")
-        for kind, children in _COUNTED.items()
-    ]
-    rows: dict[str, dict[UUID, int]] = {kind: {} for kind in (*_COUNTED, "meters")}
-    for kind, customer_id, number in counts[0].union(*counts[1:], all=True):
+    tables = [table for table in get_state_tables() if table.kind is not METER]  # whose rows are read below
+    counts = [observed.annotate(kind=Value(table.name), rows=Count(f"customer__{table.accessor}")) for table in tables]
+    numbers = [count.values_list("kind", "pk", "rows") for count in counts]
+    rows: dict[str, dict[UUID, int]] = {table.name: {} for table in get_state_tables()}
+    for kind, customer_id, number in numbers[0].union(*numbers[1:], all=True):
         rows[kind][customer_id] = number
-        rows["meters"][customer_id] = 0
+        rows[METER.name][customer_id] = 0
     meters: dict[UUID, dict[UUID, UUID]] = {}
-    stored = on_primary(Meter.objects).filter(customer__in=rows["meters"]).exclude(meter_id=None).order_by()
+    stored = on_primary(Meter.objects).filter(customer__in=rows[METER.name]).exclude(meter_id=None).order_by()
     for key, customer_id, meter_id in stored.values_list("pk", "customer_id", "meter_id"):
-        rows["meters"][customer_id] += 1
+        rows[METER.name][customer_id] += 1
         meters.setdefault(customer_id, {})[key] = meter_id
     return Mirrored(rows, meters)
 

@@ -12,7 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Customer, CustomerObservation, Organization, SyncRun
-from polar_sync.payloads import CUSTOMER, GRANT, METER, SUBSCRIPTION, SUBSCRIPTION_METER, dump_canonical
+from polar_sync.payloads import BENEFIT_GRANT, CUSTOMER, METER, SUBSCRIPTION, SUBSCRIPTION_METER, dump_canonical
 from polar_sync.store import Outcome, observe_state
 from polar_sync.store.ordering import Source
 from tests.factories import (
@@ -79,7 +79,7 @@ def fill(apps: Any) -> None:
             for meter in subscription["meters"]:
                 create("SubscriptionMeter", SUBSCRIPTION_METER, meter, subscription_id=subscription["id"])
         for grant in state["granted_benefits"]:
-            create("BenefitGrant", GRANT, grant, customer_id=customer["id"])
+            create("BenefitGrant", BENEFIT_GRANT, grant, customer_id=customer["id"])
         for meter in state["active_meters"]:
             create("Meter", METER, meter, customer_id=customer["id"])
 

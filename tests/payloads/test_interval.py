@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polar_sync.payloads import Interval
@@ -26,6 +26,7 @@ def test_hull_covers_both_and_nothing_beyond(one: Interval, other: Interval) -> 
 
 
 @given(one=INTERVALS, before=st.timedeltas(timedelta()), after=st.timedeltas(timedelta()))
+@example(one=Interval.at(datetime(2000, 1, 1, tzinfo=UTC)), before=timedelta.max, after=timedelta.max)
 def test_widened_interval_covers_what_it_was_also_at_the_edges_of_time(
     one: Interval, before: timedelta, after: timedelta
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from polar_sync.exceptions import PayloadError
 from polar_sync.payloads import load_canonical, read_customer, read_id, read_state
+from polar_sync.payloads.kinds import get_child_kinds
 from polar_sync.payloads.objects import StatePayload, iterate_objects
 from polar_sync.payloads.values import read_newest, read_timestamp
 from tests.factories import (
@@ -91,15 +92,17 @@ def test_child_without_a_valid_id_fails_its_customer(array: str, child: Any) -> 
 @pytest.mark.parametrize("meters", [None, "text", {"id": 1}, 5])
 def test_meters_that_are_no_array_stay_in_the_subscription(meters: Any) -> None:
     state = read_state(build_state("a", subscriptions=[build_subscription("s", meters=meters)]))
-    [subscription] = state.subscriptions.values()
+    [subscription] = state.children["subscription"].values()
     assert load_canonical(subscription.payload)["meters"] == meters
-    assert not state.subscription_meters
+    assert not state.children["subscription_meter"]
 
 
 def test_children_know_their_parents() -> None:
     state = read_state(build_full_state("a"))
-    assert {child.parent_id for child in state.grants.values()} == {make_uuid("a")}
-    assert {child.parent_id for child in state.subscription_meters.values()} == state.subscriptions.keys()
+    assert {child.parent_id for child in state.children["benefit_grant"].values()} == {make_uuid("a")}
+    assert {child.parent_id for child in state.children["subscription_meter"].values()} == state.children[
+        "subscription"
+    ].keys()
 
 
 def test_newest_time_is_looked_for_in_every_child() -> None:
@@ -117,14 +120,14 @@ def test_newest_time_is_looked_for_in_every_child() -> None:
 
 
 def _get_contents(state: StatePayload) -> tuple[dict[Any, Any], ...]:
-    return tuple(map(dict, (state.subscriptions, state.subscription_meters, state.grants, state.meters)))
+    return tuple(dict(state.children[kind.name]) for kind in get_child_kinds())
 
 
 def test_of_two_children_with_one_id_the_later_modified_one_is_kept() -> None:
     old = build_grant("g", modified_at="2025-02-01T00:00:00Z", benefit_type="old")
     new = build_grant("g", modified_at="2025-03-01T00:00:00Z", benefit_type="new")
     for grants in ([old, new], [new, old]):
-        [kept] = read_state(build_state("a", grants=grants)).grants.values()
+        [kept] = read_state(build_state("a", grants=grants)).children["benefit_grant"].values()
         assert load_canonical(kept.payload) == new
 
 
@@ -151,6 +154,6 @@ def test_meter_under_two_subscriptions_is_kept_where_it_was_modified_later(holde
     meters = [build_subscription_meter("m", modified_at=time) for time in times]
     subscriptions = [build_subscription(one, meters=[meter]) for one, meter in zip(holders, meters, strict=True)]
     for some in (subscriptions, subscriptions[::-1]):
-        [kept] = read_state(build_state("a", subscriptions=some)).subscription_meters.values()
+        [kept] = read_state(build_state("a", subscriptions=some)).children["subscription_meter"].values()
         assert kept.parent_id == make_uuid(f"subscription {holders[0]}")
         assert load_canonical(kept.payload) == meters[0]

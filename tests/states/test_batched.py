@@ -291,7 +291,7 @@ def test_page_makes_progress_however_few_requests_a_claim_is_let_through(polar: 
 def test_partial_results_are_handed_out_once() -> None:
     partial_results = PartialResults()
     parts = partial_results.take([ONE])
-    parts[ONE].intervals["grants"] = NOW
+    parts[ONE].intervals["benefit_grant"] = NOW
     partial_results.put(parts)
     assert partial_results.take([ONE])[ONE] is parts[ONE]
     assert partial_results.take([ONE])[ONE].intervals == {}

@@ -74,5 +74,5 @@ def test_later_observation_holds_for_each_part_on_its_own() -> None:
         [merged] = merge_observations(words).values()
         assert (merged.own, merged.own_reading) == (customer.customer, customer.reading)
         assert (merged.extra, merged.extra_at) == ('{"new":1}', at(3))
-        assert (len(merged.children.grants), merged.children_reading) == (2, state.reading)
+        assert (len(merged.children.by_kind["benefit_grant"]), merged.children_reading) == (2, state.reading)
         assert merged.absence is absence
