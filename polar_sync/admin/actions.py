@@ -33,6 +33,9 @@ from polar_sync.tasks import refresh_customer, refresh_customers
 logger = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponse]
+MAX_SELECTED = 1000
+"""Customers refreshed by one action; for more there is the run, which asks for a hundred in a list."""
+_SINCE = "since"
 
 
 def action_view(view: View) -> View:
@@ -100,11 +103,6 @@ def note(request: HttpRequest, rows: Iterable[Any], message: str) -> None:
         )
         for row in found
     )
-
-
-MAX_SELECTED = 1000
-"""Customers refreshed by one action; for more there is the run, which asks for a hundred in a list."""
-_SINCE = "since"
 
 
 class CustomerActionsMixin(ModelAdmin):

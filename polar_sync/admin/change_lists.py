@@ -23,6 +23,8 @@ from django.utils.translation import gettext as _
 # Comparisons for which no value makes PostgreSQL end the transaction, as a pattern can, or a part of JSON.
 _COMPARISONS = frozenset({"exact", "in", "isnull", "gt", "gte", "lt", "lte", "year", "month", "day"})
 _UNUSABLE = (ValueError, OverflowError, DataError)
+COUNT_LIMIT = 10_000
+MAX_YEARS = 20
 
 
 class IndexedChangeList(ChangeList):
@@ -75,8 +77,6 @@ if TYPE_CHECKING:  # Django's own class takes no type arguments when it runs
 else:
     BasePaginator = Paginator
 
-COUNT_LIMIT = 10_000
-
 
 class Count(int):
     """A number of rows, its digits grouped wherever it is shown."""
@@ -104,9 +104,6 @@ class BoundedPaginator(BasePaginator):
         rows: Any = self.object_list
         found = rows.order_by().values("pk")[: COUNT_LIMIT + 1].count()
         return AtLeast(COUNT_LIMIT) if found > COUNT_LIMIT else Count(found)
-
-
-MAX_YEARS = 20
 
 
 def get_date_choices(changelist: ChangeList) -> dict[str, Any]:

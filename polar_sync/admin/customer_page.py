@@ -34,6 +34,8 @@ from polar_sync.admin.formatting import (
 from polar_sync.models import BenefitGrant, Customer
 
 MAX_METADATA = 5000
+_DASHBOARDS = {"production": "https://polar.sh", "sandbox": "https://sandbox.polar.sh"}
+SHOWN = 8
 
 
 class CustomerFields:
@@ -104,9 +106,6 @@ class CustomerFields:
         return show_id(customer.default_payment_method_id)
 
 
-_DASHBOARDS = {"production": "https://polar.sh", "sandbox": "https://sandbox.polar.sh"}
-
-
 def get_dashboard_url(server: str, customer_id: object) -> str | None:
     """The customer's page in Polar's dashboard, None on servers that are not Polar's.
 
@@ -135,9 +134,6 @@ def get_user_url(user: Any, *, site_name: str) -> str | None:
         return reverse(f"{site_name}:{options.app_label}_{options.model_name}_change", args=(user.pk,))
     except NoReverseMatch:
         return None
-
-
-SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)

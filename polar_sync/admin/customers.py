@@ -39,6 +39,9 @@ from polar_sync.admin.search import search_customers
 from polar_sync.models import BenefitGrant, Customer, Meter, Subscription, SubscriptionMeter
 
 SHOWN_PRODUCTS = 4
+_WIDE = ("payload", "extra", "state_extra", "metadata", "billing_address", "tax_id")
+MAX_JSON = 200_000
+"""Characters of a state that the page shows; the download has all."""
 
 
 class CustomerColumns:
@@ -113,11 +116,6 @@ class CustomerColumns:
     def created(self, customer: Customer) -> SafeString:
         """When the customer came to Polar."""
         return show_time(customer.created_at)
-
-
-_WIDE = ("payload", "extra", "state_extra", "metadata", "billing_address", "tax_id")
-MAX_JSON = 200_000
-"""Characters of a state that the page shows; the download has all."""
 
 
 @admin.register(Customer)

@@ -28,18 +28,6 @@ from polar_sync.models import Meter, Subscription
 CHUNK_ROWS = 2000
 # Spreadsheets pass over the controls, and read the full-width signs as the others.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """One kind of file: its name, its columns (heading and path), and its rows of some customers."""
-
-    name: str
-    label: Any
-    columns: tuple[tuple[str, str], ...]
-    of_customers: Callable[[QuerySet[Any]], QuerySet[Any]]
-
-
 _CUSTOMER = (
     ("id", "pk"),
     ("organization", "organization__name"),
@@ -84,6 +72,16 @@ _METER = (
     ("credited_units", "credited_units"),
     ("balance", "balance"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One kind of file: its name, its columns (heading and path), and its rows of some customers."""
+
+    name: str
+    label: Any
+    columns: tuple[tuple[str, str], ...]
+    of_customers: Callable[[QuerySet[Any]], QuerySet[Any]]
 
 
 def _get_own(rows: QuerySet[Any]) -> QuerySet[Any]:

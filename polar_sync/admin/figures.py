@@ -31,6 +31,7 @@ _UNITS = (
 )
 # Polar did not exist before; earlier dates, and those after next year, are somebody's joke and would stretch the axis.
 _EARLIEST = datetime(2015, 1, 1, tzinfo=timezone.get_fixed_timezone(0))
+SHOWN_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +207,6 @@ def _get_next(start: datetime, unit: str) -> datetime:
 def _keep_largest(found: dict[str, Any]) -> dict[str, Any]:
     """The largest groups: currencies and statuses are texts that anybody can send."""
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_GROUPS])
-
-
-SHOWN_DAYS = 30
 
 
 @dataclass(slots=True)

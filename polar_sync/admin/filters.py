@@ -30,6 +30,7 @@ from polar_sync.models import Benefit, BenefitGrant, Organization, Product, Subs
 
 MAX_CHOICES = 200
 _KEPT = "_polar_sync_choices"
+Rows: TypeAlias = QuerySet[Any]
 
 
 def get_choices(request: HttpRequest) -> dict[str, list[tuple[str, str]]]:
@@ -68,9 +69,6 @@ def _select(kind: str, rows: QuerySet[Any], value: str, *, name: str = "name") -
         Cast(value, TextField()),
         Cast(name, TextField()),
     )
-
-
-Rows: TypeAlias = QuerySet[Any]
 
 
 class Filter(admin.SimpleListFilter):

@@ -26,6 +26,59 @@ NOTHING = mark_safe('<span class="polar-none">–</span>')
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+STALE_AFTER = timedelta(days=1)
+"""A customer that was not observed for so long is called stale."""
+BELOW_ZERO = -0.005
+"""The number nearest to zero that `format_number` shows with a sign."""
+# Whole sentences, not Django's own `timesince` with a word of ours around it: a language is there whole or not at all.
+_AGES: tuple[tuple[timedelta, Any, Any], ...] = (
+    (
+        timedelta(days=365.2425),
+        ngettext_lazy("%(number)d year ago", "%(number)d years ago", "number"),
+        ngettext_lazy("in %(number)d year", "in %(number)d years", "number"),
+    ),
+    (
+        timedelta(days=365.2425 / 12),
+        ngettext_lazy("%(number)d month ago", "%(number)d months ago", "number"),
+        ngettext_lazy("in %(number)d month", "in %(number)d months", "number"),
+    ),
+    (
+        timedelta(weeks=1),
+        ngettext_lazy("%(number)d week ago", "%(number)d weeks ago", "number"),
+        ngettext_lazy("in %(number)d week", "in %(number)d weeks", "number"),
+    ),
+    (
+        timedelta(days=1),
+        ngettext_lazy("%(number)d day ago", "%(number)d days ago", "number"),
+        ngettext_lazy("in %(number)d day", "in %(number)d days", "number"),
+    ),
+    (
+        timedelta(hours=1),
+        ngettext_lazy("%(number)d hour ago", "%(number)d hours ago", "number"),
+        ngettext_lazy("in %(number)d hour", "in %(number)d hours", "number"),
+    ),
+    (
+        timedelta(minutes=1),
+        ngettext_lazy("%(number)d minute ago", "%(number)d minutes ago", "number"),
+        ngettext_lazy("in %(number)d minute", "in %(number)d minutes", "number"),
+    ),
+)
+_TONES = {
+    "active": "good",
+    "succeeded": "good",
+    "trialing": "info",
+    "running": "info",
+    "past_due": "warn",
+    "partial": "warn",
+    "unpaid": "bad",
+    "failed": "bad",
+    "deleted": "bad",
+}
+# https://docs.stripe.com/currencies: amounts in the smallest unit, which of these is the unit itself or its thousandth.
+_NO_DECIMALS = frozenset(
+    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()  # noqa: SIM905 - easier to read
+)
+_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def make_visible(text: str) -> str:
@@ -68,58 +121,6 @@ def show_name(entry: Any, entry_id: Any, *, length: int = LIST_LENGTH) -> SafeSt
 def show_id(polar_id: Any) -> SafeString:
     """An id: whole in the page, where the style sheet cuts it and the script adds a button that copies it."""
     return NOTHING if polar_id is None else format_html('<code class="polar-id" title="{0}">{0}</code>', polar_id)
-
-
-STALE_AFTER = timedelta(days=1)
-"""A customer that was not observed for so long is called stale."""
-BELOW_ZERO = -0.005
-"""The number nearest to zero that `format_number` shows with a sign."""
-
-# Whole sentences, not Django's own `timesince` with a word of ours around it: a language is there whole or not at all.
-_AGES: tuple[tuple[timedelta, Any, Any], ...] = (
-    (
-        timedelta(days=365.2425),
-        ngettext_lazy("%(number)d year ago", "%(number)d years ago", "number"),
-        ngettext_lazy("in %(number)d year", "in %(number)d years", "number"),
-    ),
-    (
-        timedelta(days=365.2425 / 12),
-        ngettext_lazy("%(number)d month ago", "%(number)d months ago", "number"),
-        ngettext_lazy("in %(number)d month", "in %(number)d months", "number"),
-    ),
-    (
-        timedelta(weeks=1),
-        ngettext_lazy("%(number)d week ago", "%(number)d weeks ago", "number"),
-        ngettext_lazy("in %(number)d week", "in %(number)d weeks", "number"),
-    ),
-    (
-        timedelta(days=1),
-        ngettext_lazy("%(number)d day ago", "%(number)d days ago", "number"),
-        ngettext_lazy("in %(number)d day", "in %(number)d days", "number"),
-    ),
-    (
-        timedelta(hours=1),
-        ngettext_lazy("%(number)d hour ago", "%(number)d hours ago", "number"),
-        ngettext_lazy("in %(number)d hour", "in %(number)d hours", "number"),
-    ),
-    (
-        timedelta(minutes=1),
-        ngettext_lazy("%(number)d minute ago", "%(number)d minutes ago", "number"),
-        ngettext_lazy("in %(number)d minute", "in %(number)d minutes", "number"),
-    ),
-)
-
-_TONES = {
-    "active": "good",
-    "succeeded": "good",
-    "trialing": "info",
-    "running": "info",
-    "past_due": "warn",
-    "partial": "warn",
-    "unpaid": "bad",
-    "failed": "bad",
-    "deleted": "bad",
-}
 
 
 def show_label(text: Any, *, tone: str | None = None, kind: str | None = None) -> SafeString:
@@ -201,13 +202,6 @@ def format_share(share: float) -> str:
 
 def _is_near(time: datetime, now: datetime) -> bool:
     return abs(time - now) < timedelta(days=36_500)
-
-
-# https://docs.stripe.com/currencies: amounts in the smallest unit, which of these is the unit itself or its thousandth.
-_NO_DECIMALS = frozenset(
-    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()  # noqa: SIM905 - easier to read
-)
-_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def format_money(amount: float | None, currency: str | None) -> str:

@@ -35,6 +35,12 @@ from polar_sync.models import Organization, SyncRun, Verification
 from polar_sync.sync.leases import filter_abandoned
 from polar_sync.sync.runs import CANCELLED, count_heard_since, get_failed_ids
 
+DETAIL_LENGTH = 300
+MAX_FAILURES = 1000
+# How the details of runs begin that got no answer, or none but that the server is in trouble.
+_SILENT = tuple(f"{error.__name__}: " for error in (NetworkError, ServerError))
+_Status = SyncRun.Status
+
 
 def show_verification(organization: Organization) -> SafeString:
     """How many customers differed from Polar, and when that was seen."""
@@ -95,13 +101,6 @@ def get_verification(organization: Organization) -> Verification | None:
     """The last one, where there ever was any."""
     found: Verification | None = getattr(organization, "verification", None)
     return found
-
-
-DETAIL_LENGTH = 300
-MAX_FAILURES = 1000
-# How the details of runs begin that got no answer, or none but that the server is in trouble.
-_SILENT = tuple(f"{error.__name__}: " for error in (NetworkError, ServerError))
-_Status = SyncRun.Status
 
 
 @dataclass(frozen=True, slots=True)

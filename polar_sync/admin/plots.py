@@ -23,6 +23,10 @@ MAX_TICKS = 4
 MAX_X_LABELS = 6
 LETTER_WIDTH = 10.0
 """At the size that labels have on a phone, so that none is cut off at an edge."""
+SPARKLINE_WIDTH, SPARKLINE_HEIGHT, SPARKLINE_MARGIN = 160, 36, 4
+FEWEST_POINTS = 2
+_LEAST_SHARE = 0.1
+"""The least part of the highest value that the whole height stands for, so that a small change looks small."""
 
 
 def show_meter_bar(consumed: float | None, credited: float | None) -> SafeString:
@@ -164,12 +168,6 @@ def _get_steps(top: float) -> list[float]:
     """Whole numbers where the axis allows it: half a customer is none."""
     parts = next((parts for parts in (4, 5, 2, 3) if (top / parts).is_integer()), MAX_TICKS if top > MAX_TICKS else 1)
     return [top * number / parts for number in range(parts + 1)]
-
-
-SPARKLINE_WIDTH, SPARKLINE_HEIGHT, SPARKLINE_MARGIN = 160, 36, 4
-FEWEST_POINTS = 2
-_LEAST_SHARE = 0.1
-"""The least part of the highest value that the whole height stands for, so that a small change looks small."""
 
 
 def draw_sparkline(points: Sequence[tuple[date, float]], *, write: Callable[[float], str]) -> SafeString:

@@ -20,6 +20,7 @@ MOST_OFFSETS = 16
 # the future, would be held to be later than whatever is read in the meantime.
 LARGEST_ERROR = timedelta(minutes=5)
 _RESOLUTION = timedelta(seconds=1)
+_clocks: dict[str, ServerClock] = {}
 
 
 def parse_http_date(text: str | None) -> datetime | None:
@@ -180,9 +181,6 @@ class ServerClock:
         own = timedelta()
         lowest = min([own, *(each.low - _RESOLUTION for each in guesses)])
         return lowest, max([own, *(each.high + _RESOLUTION for each in guesses)])
-
-
-_clocks: dict[str, ServerClock] = {}
 
 
 def get_server_clock(server: str) -> ServerClock:

@@ -16,6 +16,12 @@ from polar_sync.payloads.values import clean_text
 from polar_sync.tokens import Token
 
 HEADER = "Authorization"
+MASK = "[token]"
+# Shorter than any token of Polar's. A word that short is searched for in errors only: in a customer it could be data.
+SHORTEST_IN_DATA = 10
+# A printable character of ASCII by its number, for which JSON has no need, and those that have an escape of their own.
+_NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7]")
+_ESCAPABLE = re.compile(rb'["\\/]')
 
 
 class Credential(AuthBase):
@@ -46,14 +52,6 @@ class Credential(AuthBase):
 
     def __repr__(self) -> str:
         return f"<Credential: {self.kind}>"
-
-
-MASK = "[token]"
-# Shorter than any token of Polar's. A word that short is searched for in errors only: in a customer it could be data.
-SHORTEST_IN_DATA = 10
-# A printable character of ASCII by its number, for which JSON has no need, and those that have an escape of their own.
-_NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7]")
-_ESCAPABLE = re.compile(rb'["\\/]')
 
 
 class Redactor:

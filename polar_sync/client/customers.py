@@ -38,6 +38,9 @@ from polar_sync.payloads.interval import Interval
 
 FIRST_COLUMN = "ID"
 LONGEST_LINE = 1024 * 1024
+PAGE_SIZE = 100
+# Oldest first, unlike Polar's own default: a customer created while paging then shifts no page.
+SORTING = ("created_at",)
 
 
 def read_rows(response: requests.Response, *, redact: Callable[[str], str]) -> Iterator[dict[str, str]]:
@@ -69,11 +72,6 @@ def _read_lines(response: requests.Response) -> Iterator[str]:
     # A body without a length that is cut ends like one that is whole, but for this.
     if rest + decoder.decode(b"", final=True):
         raise ValueError("an export that ends within a row")
-
-
-PAGE_SIZE = 100
-# Oldest first, unlike Polar's own default: a customer created while paging then shifts no page.
-SORTING = ("created_at",)
 
 
 class Customers:

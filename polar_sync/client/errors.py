@@ -33,6 +33,8 @@ DEFAULT_RETRY_AFTER = 1.0
 # Characters of what a server says that a message repeats.
 LONGEST_QUOTE = 500
 SCOPES = re.compile(r'\bscope="([^"]*)"')
+# requests lets urllib3's own complaint about a host pass.
+UNUSABLE_ADDRESS = (http.InvalidURL, http.InvalidSchema, http.MissingSchema, LocationValueError)
 
 
 def make_error(
@@ -163,10 +165,6 @@ def _quote(body: dict[str, Any]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
-
-
-# requests lets urllib3's own complaint about a host pass.
-UNUSABLE_ADDRESS = (http.InvalidURL, http.InvalidSchema, http.MissingSchema, LocationValueError)
 
 
 def describe_failure(error: Exception, *, connect_timeout: float, read_timeout: float) -> str:

@@ -16,6 +16,16 @@ MetadataValue = str | int | float | bool
 MetadataFilter = Mapping[str, MetadataValue | Iterable[MetadataValue]]
 OrganizationFilter = str | UUID | Iterable[str | UUID]
 Query = list[tuple[str, str]]
+PRODUCTION = "https://api.polar.sh"
+SANDBOX = "https://sandbox-api.polar.sh"
+SERVERS = {"production": PRODUCTION, "sandbox": SANDBOX}
+CUSTOMERS = "/v1/customers/"
+CUSTOMERS_EXPORT = "/v1/customers/export"
+PORTAL_CUSTOMER = "/v1/customer-portal/customers/me"
+API_VERSION = "2026-04"
+"""What the client asks for, as all of this was checked against it, and what a request without a version means."""
+API_VERSIONS = (API_VERSION, "2026-10")
+"""What is served; the two are equal in every operation on customers."""
 
 
 def build_list_query(
@@ -109,15 +119,6 @@ def _encode_value(value: object) -> str:
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-PRODUCTION = "https://api.polar.sh"
-SANDBOX = "https://sandbox-api.polar.sh"
-SERVERS = {"production": PRODUCTION, "sandbox": SANDBOX}
-
-CUSTOMERS = "/v1/customers/"
-CUSTOMERS_EXPORT = "/v1/customers/export"
-PORTAL_CUSTOMER = "/v1/customer-portal/customers/me"
-
-
 def resolve_server(server: str) -> str:
     """Return the base URL, without a slash at its end, of "production", "sandbox" or an http(s) URL.
 
@@ -190,12 +191,6 @@ def build_external_path(external_id: str, *, suffix: str = "") -> str:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-API_VERSION = "2026-04"
-"""What the client asks for, as all of this was checked against it, and what a request without a version means."""
-API_VERSIONS = (API_VERSION, "2026-10")
-"""What is served; the two are equal in every operation on customers."""
 
 
 def choose_version(asked: str | None) -> str | None:

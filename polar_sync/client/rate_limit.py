@@ -36,6 +36,13 @@ READ_PAUSE = b"return redis.call('pttl', KEYS[1])"
 
 _storages: dict[str, BudgetStorage] = {}
 _opening = threading.Lock()
+REQUESTS_PER_MINUTE = 500
+SANDBOX_REQUESTS_PER_MINUTE = 100
+# A second more than Polar's minute: a window's first request, which opens the connection, arrives later after it was
+# counted here than the one that follows the window, and one request too many costs everybody a minute.
+WINDOW = 61
+SHORTEST_SLEEP = 0.005
+LONGEST_JITTER = 1.0
 
 
 class BudgetStorage:
@@ -218,15 +225,6 @@ def _forget_storages() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_storages)
-
-
-REQUESTS_PER_MINUTE = 500
-SANDBOX_REQUESTS_PER_MINUTE = 100
-# A second more than Polar's minute: a window's first request, which opens the connection, arrives later after it was
-# counted here than the one that follows the window, and one request too many costs everybody a minute.
-WINDOW = 61
-SHORTEST_SLEEP = 0.005
-LONGEST_JITTER = 1.0
 
 
 class RequestBudget:

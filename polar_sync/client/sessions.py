@@ -18,6 +18,12 @@ from urllib3.exceptions import DecodeError
 
 from polar_sync.exceptions import ClientClosedError
 
+LARGEST_BODY = 64 * 1024 * 1024
+CHUNK = 64 * 1024
+# Where urllib3 2 writes that warning.
+_LOGGER = logging.getLogger("urllib3.connection")
+_asked_server: ContextVar[str | None] = ContextVar("polar_sync_asked_server", default=None)
+
 
 def build_user_agent() -> str:
     """Return `polar-sync/<version>`."""
@@ -88,10 +94,6 @@ class ThreadSessions:
         return session
 
 
-LARGEST_BODY = 64 * 1024 * 1024
-CHUNK = 64 * 1024
-
-
 def read_body(response: requests.Response, *, deadline: float) -> bytes:
     """Read the whole body, decoded; `deadline` is a time of `time.monotonic()`.
 
@@ -114,11 +116,6 @@ def read_body(response: requests.Response, *, deadline: float) -> bytes:
 def describe_defect(error: DecodeError | OverflowError) -> str:
     """Return what is wrong with a body that arrived and cannot be used."""
     return "its compression is broken" if isinstance(error, DecodeError) else f"it has {error}"
-
-
-# Where urllib3 2 writes that warning.
-_LOGGER = logging.getLogger("urllib3.connection")
-_asked_server: ContextVar[str | None] = ContextVar("polar_sync_asked_server", default=None)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from polar_sync.exceptions import (
 
 # How many read timeouts a whole body may take: one alone never ends a body that trickles in.
 BODY_TIMEOUTS = 4
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +183,6 @@ class Sender:
             return response
         response.close()
         return FailedAttempt(error=error, retry_after=retry_after)
-
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

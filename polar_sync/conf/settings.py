@@ -41,6 +41,7 @@ from polar_sync.tokens import Token
 
 ORGANIZATIONS = "ORGANIZATIONS"
 ACCESS_TOKEN = "ACCESS_TOKEN"  # noqa: S105 - the name of a setting
+T = TypeVar("T")
 
 
 def mask_settings(given: object) -> object:
@@ -70,9 +71,6 @@ def _mask_token(value: object) -> object:
     if isinstance(value, str | Token):
         return Token(value)
     return value if value is None else type(value)
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from typing import TypeGuard
 
 from polar_sync.conf.errors import Mistake, SettingError, describe_value, find_unknown_keys
 
+RATES = MappingProxyType({"read": None, "write": "60/min", "portal": "60/min"})
+_RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
+
 
 def read_int(*, minimum: int, maximum: int) -> Callable[[str, object], int]:
     """A reader of a whole number from `minimum` to `maximum`; a bool is none."""
@@ -89,10 +92,6 @@ def is_number(value: object) -> TypeGuard[float]:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-RATES = MappingProxyType({"read": None, "write": "60/min", "portal": "60/min"})
-_RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
 
 def read_flag(path: str, value: object) -> bool:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from polar_sync.payloads import load_canonical
 
 M = TypeVar("M", bound="PolarModel")
+Row = TypeVar("Row", bound=models.Model)
 
 
 def sort_by_age(rows: Iterable[M]) -> list[M]:
@@ -41,9 +42,6 @@ class PolarModel(models.Model):
         """The object as Polar sent it, without the objects that are rows of their own."""
         data: dict[str, Any] = load_canonical(self.payload)
         return data
-
-
-Row = TypeVar("Row", bound=models.Model)
 
 
 class PrimaryManager(models.Manager[Row]):

@@ -17,6 +17,7 @@ Reader = Callable[[Any], Any]
 PRESENT = ("active", "trialing")
 """Statuses of the subscriptions that a state holds, as far as this package knows."""
 PAST_DUE = "past_due"
+_DATED: dict[str, Reader] = {"created_at": values.read_timestamp, "modified_at": values.read_timestamp}
 
 
 def _as_it_is(item: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +78,6 @@ def flatten_grant(item: dict[str, Any]) -> dict[str, Any]:
     taken = {"benefit_type": "type", "benefit_metadata": "metadata"}
     return {**item, **{name: benefit[source] for name, source in taken.items() if source in benefit}}
 
-
-_DATED: dict[str, Reader] = {"created_at": values.read_timestamp, "modified_at": values.read_timestamp}
 
 CUSTOMER = Kind(
     "customer",

@@ -1,6 +1,7 @@
 """Who asks: a bearer token of this site's, or of a customer's session on Polar.
 
-Only where that is what Django's own backend would say: with Django's user model, `ModelBackend` alone, and the token
+A token's user and whether they have the permissions that a view asks for come in one statement, but only where that is
+what Django's own backend would say: with Django's user model, `ModelBackend` alone, and the token
 model of knox. Everywhere else the backends are asked. Nothing is kept beyond the request that was authorized.
 """
 
@@ -30,6 +31,9 @@ from polar_sync.tokens import Token
 _BACKEND = "django.contrib.auth.backends.ModelBackend"
 _PLACEHOLDER = "the digest of a token"
 _GRANTS = "_polar_sync_grants"
+SESSION_PREFIX = "polar_cst_"
+ORGANIZATION_PREFIX = "polar_oat_"
+_MAX_LENGTH = 512
 
 
 class _Statement(NamedTuple):
@@ -137,11 +141,6 @@ def _grant(name: str) -> Exists:
 
 def _get_names(model: type[Model]) -> list[str]:
     return [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - Django's public name for it
-
-
-SESSION_PREFIX = "polar_cst_"
-ORGANIZATION_PREFIX = "polar_oat_"
-_MAX_LENGTH = 512
 
 
 def read_bearer(request: Request) -> str | None:

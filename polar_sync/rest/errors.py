@@ -22,6 +22,16 @@ logger = logging.getLogger(__name__)
 REALM = 'Bearer realm="polar"'
 _INVALID_TOKEN = "The access token provided is expired, revoked, malformed, or invalid for other reasons."  # noqa: S105
 _INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
+_BLAME: tuple[tuple[tuple[type[polar.PolarSyncError], ...], int, str], ...] = (
+    (
+        (polar.NetworkError, polar.BudgetError, polar.ClientClosedError),
+        503,
+        "Polar could not be asked just now. Try again.",
+    ),
+    ((polar.RequestRefusedError,), 502, "Polar refused the request."),
+    ((polar.PolarError, polar.DeniedStateError), 502, "Polar did not give a usable answer."),
+    ((polar.PolarSyncError,), 503, "This mirror is not set up to ask Polar for that."),
+)
 
 
 class ApiError(exceptions.APIException):
@@ -175,18 +185,6 @@ def translate_polar_error(error: polar.PolarSyncError) -> ApiError:
         case _:
             response_error = _blame_polar(error)
     return response_error
-
-
-_BLAME: tuple[tuple[tuple[type[polar.PolarSyncError], ...], int, str], ...] = (
-    (
-        (polar.NetworkError, polar.BudgetError, polar.ClientClosedError),
-        503,
-        "Polar could not be asked just now. Try again.",
-    ),
-    ((polar.RequestRefusedError,), 502, "Polar refused the request."),
-    ((polar.PolarError, polar.DeniedStateError), 502, "Polar did not give a usable answer."),
-    ((polar.PolarSyncError,), 503, "This mirror is not set up to ask Polar for that."),
-)
 
 
 def _blame_polar(error: polar.PolarSyncError) -> ApiError:

@@ -23,6 +23,8 @@ from polar_sync.rest.validation import METADATA, IdsField, MetadataField, QueryF
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _MAX_DIGITS = 1000
 """No number is longer; PostgreSQL would refuse to read some that are."""
+Rows = QuerySet[Any]
+ACTIVE_STATUSES = ("active", "trialing", "past_due")
 
 
 class _Contains(Func):
@@ -102,10 +104,6 @@ def _get_documents(key: str, text: str) -> Iterator[str]:
 
 def _text(value: str) -> Value:
     return Value(value, output_field=TextField())
-
-
-Rows = QuerySet[Any]
-ACTIVE_STATUSES = ("active", "trialing", "past_due")
 
 
 class QueryFilter(django_filters.Filter):

@@ -36,6 +36,14 @@ from polar_sync.rest.validation import (
 
 LONG = 10_000
 """Rows from which on a count is kept for `REST_COUNT_SECONDS`; a shorter list is counted each time."""
+Value = datetime | str | float | None
+_INSTANTS = frozenset({"created_at", "current_period_end"})
+_NUMBERS = frozenset({"balance"})
+Read = Callable[[QuerySet[Any]], Sequence[Any]]
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 10
+PARAMETERS = frozenset({"page", "limit", "sorting", "cursor"})
+_MAX_OFFSET = 2**63 - 1 - MAX_LIMIT
 
 
 def count_rows(rows: QuerySet[Any]) -> int:
@@ -56,11 +64,6 @@ def count_rows(rows: QuerySet[Any]) -> int:
     if count >= LONG:
         cache.set(key, count, seconds)
     return count
-
-
-Value = datetime | str | float | None
-_INSTANTS = frozenset({"created_at", "current_period_end"})
-_NUMBERS = frozenset({"balance"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +154,6 @@ def _cut(rows: QuerySet[Any], name: str, position: Position, *, is_descending: b
     return rows.filter(**{f"{name}__{beyond}e": position.value}).filter(
         Q(**{f"{name}__{beyond}": position.value}) | same
     )
-
-
-Read = Callable[[QuerySet[Any]], Sequence[Any]]
-MAX_LIMIT = 100
-DEFAULT_LIMIT = 10
-PARAMETERS = frozenset({"page", "limit", "sorting", "cursor"})
-_MAX_OFFSET = 2**63 - 1 - MAX_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ from polar_sync.rest.validation import read_uuid, read_uuids
 
 _CUSTOMER = "customer"
 _PLACEHOLDER = UUID("00000000-0000-4000-8000-0000000000ff")
+_COLUMNS = ("pk", "organization_id", "payload", "extra", "synced_at", "observation__observed_at")
+# Reading a time costs more than anything else about a row, so a plain list goes without these.
+_MORE_COLUMNS = (*_COLUMNS, "observation__state_observed_at", "created_at", "email", "name")
+M = TypeVar("M", bound=Model)
+Resolver = Callable[[Request], Iterable[str] | None]
 
 
 class Row(NamedTuple):
@@ -138,11 +143,6 @@ class CustomerRow(NamedTuple):
         return dump_canonical(self.to_polar()) if self.extra else self.payload
 
 
-_COLUMNS = ("pk", "organization_id", "payload", "extra", "synced_at", "observation__observed_at")
-# Reading a time costs more than anything else about a row, so a plain list goes without these.
-_MORE_COLUMNS = (*_COLUMNS, "observation__state_observed_at", "created_at", "email", "name")
-
-
 def get_rows(customers: QuerySet[Customer]) -> list[CustomerRow]:
     """All of these, in their order."""
     return [CustomerRow(*values) for values in customers.values_list(*_MORE_COLUMNS)]
@@ -151,10 +151,6 @@ def get_rows(customers: QuerySet[Customer]) -> list[CustomerRow]:
 def get_brief_rows(customers: QuerySet[Customer]) -> list[CustomerRow]:
     """The same without what neither an answer nor its age needs: no state, no cursor."""
     return [CustomerRow(*values) for values in customers.values_list(*_COLUMNS)]
-
-
-M = TypeVar("M", bound=Model)
-Resolver = Callable[[Request], Iterable[str] | None]
 
 
 def get_visible_names(request: Request) -> frozenset[str] | None:

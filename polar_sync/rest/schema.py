@@ -31,6 +31,15 @@ from polar_sync.rest.serializers import (
     SubscriptionList,
 )
 
+F = TypeVar("F", bound=Callable[..., Any])
+_TAGS = {"sync": "synchronization", "customer-portal": "customer portal"}
+EXTERNAL_ID = OpenApiParameter(
+    "external_id", str, OpenApiParameter.PATH, description="Your own id; it may hold slashes."
+)
+ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Polar's id.")
+NO_ID = OpenApiParameter("id", location=OpenApiParameter.PATH, exclude=True)
+RUN_ID = OpenApiParameter("id", {"type": "integer", "minimum": 1}, OpenApiParameter.PATH)
+
 
 @extend_schema_field({"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "integer"}]}})
 class _Location(s.JSONField):
@@ -196,7 +205,6 @@ __all__ = [
     "make_listing",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
 _ERRORS: dict[int, Any] = {
     401: OpenApiResponse(Unauthorized, "No token, or one that is not right"),
     403: OpenApiResponse(InsufficientScope, "A permission is missing"),
@@ -208,7 +216,6 @@ _ERRORS: dict[int, Any] = {
     502: OpenApiResponse(Failure, "Polar did not give a usable answer"),
     503: OpenApiResponse(Failure, "What is needed for this does not answer just now"),
 }
-_TAGS = {"sync": "synchronization", "customer-portal": "customer portal"}
 
 
 class PolarSchema(AutoSchema):
@@ -273,12 +280,6 @@ PAGING = [
 LISTING = make_listing(Sorting(("created_at", "email", "name"), default=("-created_at",)))
 ORGANIZATION = _repeat("organization_id", OpenApiTypes.UUID, "Polar's id of an organization.")
 ANONYMIZE = _query("anonymize", bool, "Remove what tells of the person, too.", default=False)
-EXTERNAL_ID = OpenApiParameter(
-    "external_id", str, OpenApiParameter.PATH, description="Your own id; it may hold slashes."
-)
-ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="Polar's id.")
-NO_ID = OpenApiParameter("id", location=OpenApiParameter.PATH, exclude=True)
-RUN_ID = OpenApiParameter("id", {"type": "integer", "minimum": 1}, OpenApiParameter.PATH)
 STALE_AFTER = _query(
     "stale_after",
     {"type": "integer", "minimum": 1, "maximum": 315_360_000, "default": 86_400},

@@ -8,6 +8,9 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers as s
 
 Serializer = s.Serializer[Any]
+_MAX_NAME = 256
+_VALUE = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 500}, {"type": "number"}, {"type": "boolean"}]}
+_TYPES = ("individual", "team")
 
 
 def _text(*, required: bool = True) -> s.CharField:
@@ -230,11 +233,6 @@ class Balance(Serializer):
 
     balance = s.IntegerField()
     currency = s.CharField()
-
-
-_MAX_NAME = 256
-_VALUE = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 500}, {"type": "number"}, {"type": "boolean"}]}
-_TYPES = ("individual", "team")
 
 
 @extend_schema_field({"type": "object", "maxProperties": 50, "additionalProperties": _VALUE})

@@ -18,6 +18,7 @@ from polar_sync.payloads.values import read_timestamp
 T = TypeVar("T")
 Detail = dict[str, Any]
 Location = tuple[str | int, ...]
+METADATA = re.compile(r"metadata\[([^\]]+)\]", re.DOTALL)
 
 
 class ParameterError(Exception):
@@ -134,9 +135,6 @@ def read_together(*readers: Callable[[], Any]) -> list[Any]:
     if details:
         raise ParameterError(*details)
     return values
-
-
-METADATA = re.compile(r"metadata\[([^\]]+)\]", re.DOTALL)
 
 
 class _Texts(forms.Widget):

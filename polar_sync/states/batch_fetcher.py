@@ -35,6 +35,10 @@ _SPLIT_FILL = 0.9
 """The same for the parts of a batch that did not fit."""
 _WEIGHT = 0.3
 """How much the newest answer about a page of customers counts in what is expected of the next."""
+_MISSING = "missing"
+_NAMED_LISTS = frozenset({ARCHIVED, _MISSING})
+_SPLITS_PER_CUSTOMER = 0.5
+"""Answers that were not whole, beyond which asking one by one is cheaper than dividing further."""
 
 
 class RowsPerCustomer:
@@ -120,12 +124,6 @@ def _is_deleted(item: dict[str, Any]) -> bool:
     """Of a customer who was deleted since being listed: the state endpoint says so, a list only lacks the rest."""
     customer = item.get("customer")
     return isinstance(customer, dict) and customer.get("deleted_at") is not None
-
-
-_MISSING = "missing"
-_NAMED_LISTS = frozenset({ARCHIVED, _MISSING})
-_SPLITS_PER_CUSTOMER = 0.5
-"""Answers that were not whole, beyond which asking one by one is cheaper than dividing further."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ MAX_AGE_SECONDS = 3600.0
 """Polar itself answers with states that it cached up to an hour ago."""
 MAX_LISTINGS = 10
 MAX_LISTING_AGE_SECONDS = 600.0
+MIN_CUSTOMERS = 4
+"""Three lists are three requests: fewer customers are asked for one by one."""
+_Items = Mapping[UUID, Mapping[str, Any]]
 
 
 class PartialResults:
@@ -77,11 +80,6 @@ class PartialResults:
         with self._lock:
             kept_at, answer = self._listings.pop(page_id, (0.0, None))
         return answer if time.monotonic() - kept_at < MAX_LISTING_AGE_SECONDS else None
-
-
-MIN_CUSTOMERS = 4
-"""Three lists are three requests: fewer customers are asked for one by one."""
-_Items = Mapping[UUID, Mapping[str, Any]]
 
 
 @dataclass(slots=True)

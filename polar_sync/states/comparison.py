@@ -23,6 +23,9 @@ _OF_BENEFIT = "benefit_"
 _MAX_TEXT = 200
 _BENEFIT_ID = "benefit_id"
 _SPEAKING = frozenset({"status", "currency", "recurring_interval", "benefit_type", "type"})
+Key = tuple[str, tuple[str, ...]]
+"""An object of a state: its kind and the ids that lead to it."""
+Objects = Mapping[Key, Mapping[str, Any]]
 
 
 class Absent(Enum):
@@ -35,10 +38,6 @@ class Absent(Enum):
 
 
 ABSENT: Final = Absent.ABSENT
-
-Key = tuple[str, tuple[str, ...]]
-"""An object of a state: its kind and the ids that lead to it."""
-Objects = Mapping[Key, Mapping[str, Any]]
 
 
 class Verdict(Enum):

@@ -14,6 +14,8 @@ from typing import Any
 
 from polar_sync.payloads.kinds import CUSTOMER, get_child_kinds, get_kind
 
+_NAMES = ("shown", "left_out", "state_only")
+
 
 def escape(name: str) -> str:
     """The name in printable ASCII; most are that already, and stay as they are."""
@@ -95,9 +97,6 @@ class StateFields:
 def _get_contract(kind: str) -> frozenset[str]:
     """What the contract gives the objects of a state; a customer's own fields are known by themselves."""
     return frozenset() if kind == CUSTOMER.name else get_kind(kind).fields
-
-
-_NAMES = ("shown", "left_out", "state_only")
 
 
 def _dump(fields: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

@@ -23,6 +23,13 @@ LATE, ARCHIVED = "late", "archived"
 """Lists beside that of each kind: past due subscriptions where they are asked for apart, meters that are named."""
 ACTIVE, BY_STATUS = "active", "status"
 """The two ways of counting the subscriptions that states hold."""
+logger = logging.getLogger(__name__)
+_MAX_PAGES = 100
+Call = Callable[..., ListPage]
+Calls = Mapping[str, Call]
+"""By kind of list; each takes `customer_id` and `limit`."""
+_MAX_IDS = 100
+"""Meters named in one request, beside up to a hundred customers: servers refuse addresses of more than 16 kB."""
 
 
 @dataclass(slots=True)
@@ -99,11 +106,6 @@ class Knowledge:
         self.contradiction = self.contradiction or other.contradiction
 
 
-logger = logging.getLogger(__name__)
-
-_MAX_PAGES = 100
-
-
 def read_rules(
     knowledge: Knowledge,
     client: PolarClient,
@@ -175,14 +177,6 @@ class _Reader:
 def _get_ids(page: ListPage) -> set[str]:
     ids = (item.get("id") for item in page.items if isinstance(item, dict))
     return {each for each in ids if isinstance(each, str) and read_uuid(each) is not None}
-
-
-Call = Callable[..., ListPage]
-Calls = Mapping[str, Call]
-"""By kind of list; each takes `customer_id` and `limit`."""
-
-_MAX_IDS = 100
-"""Meters named in one request, beside up to a hundred customers: servers refuse addresses of more than 16 kB."""
 
 
 def build_calls(client: PolarClient, *, is_active_decisive: bool, archived: Collection[str]) -> dict[str, Call]:

@@ -35,6 +35,8 @@ from polar_sync.states.rules import ARCHIVED, MAX_SAMPLES, Knowledge
 from polar_sync.states.source import StateAnswer, StateSource, stops_fetching
 
 _MAX_TEXT = 60
+_MAX_NAMED = 3
+"""Differences that a note names."""
 
 
 def iterate_traits(item: Mapping[str, Any], parts: CustomerParts) -> Iterator[tuple[str, str, Mapping[str, Any], Key]]:
@@ -82,10 +84,6 @@ def find_settled_traits(item: Mapping[str, Any], parts: CustomerParts, *, before
 def _name(kind: Kind, shown: Mapping[str, Any]) -> str:
     value = shown.get(kind.trait)
     return f"{kind.name}:{value[:_MAX_TEXT]}" if isinstance(value, str) else kind.name
-
-
-_MAX_NAMED = 3
-"""Differences that a note names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What Polar said, and when it read that; several observations of one customer folded into one.
+"""What Polar said, and when it read that; several observations of one customer merged into one.
 
 A customer has three parts, each with a reading of its own: its own fields, its own further fields, and its state (the
 children and the state's further fields). That Polar knows no such customer is an observation too.

@@ -1,12 +1,10 @@
 """Whether a pass over a moving list saw everybody, and who of the mirror it did not see.
 
-https://polar.sh/docs/api-reference/customers/list pages by offset: a stretch begins at a multiple of its length. The
-first pass takes whole pages, in any order and by many at once. Where customers are deleted meanwhile, later ones walk
-backwards, from the newest customers to the oldest, through windows that overlap: a deletion only ever moves a customer
-down, to where the walk has not been yet, and the overlap shows that nobody slipped through among equal timestamps.
-
 https://polar.sh/docs/api-reference/customers/list pages by offset over a changing set: a deletion moves every later
-customer up by one, and one of them is on no page.
+customer up by one, and one of them is on no page. A stretch begins at a multiple of its length. The first pass takes
+whole pages, in any order and by many at once. Where customers are deleted meanwhile, later ones walk backwards, from
+the newest customers to the oldest, through windows that overlap: a deletion only ever moves a customer down, to where
+the walk has not been yet, and the overlap shows that nobody slipped through among equal timestamps.
 """
 
 from __future__ import annotations
@@ -26,6 +24,10 @@ from polar_sync.models import Customer, CustomerObservation, SyncContradiction, 
 from polar_sync.store import REPLICA_LAG
 
 PAGE_SIZE = 100
+_walks: dict[int, list[Window]] = {}
+_lock = threading.Lock()
+MAX_PASSES = 3
+CONFIRM_SIZE = 100
 
 
 def count_pages(answer: ListPage) -> int:
@@ -52,10 +54,6 @@ class Window(NamedTuple):
     def end(self) -> int:
         """The one after the last."""
         return self.page * self.limit
-
-
-_walks: dict[int, list[Window]] = {}
-_lock = threading.Lock()
 
 
 def get_window(number: int, *, pass_number: int) -> Window:
@@ -86,10 +84,6 @@ def _find_next(window: Window, *, size: int) -> Window:
         if found.end > window.end:
             return found
     raise AssertionError("a window of one customer that begins where this one ends always reaches further")
-
-
-MAX_PASSES = 3
-CONFIRM_SIZE = 100
 
 
 def get_beginning(answer: ListPage) -> datetime:

@@ -26,6 +26,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FAREWELL_SECONDS = 1.0
+_MAX_PAGES = 5
+_REQUESTS_PER_PAGE = 50
+"""Of a minute's budget: with 500 a claim of five pages takes some five seconds, with Polar's sandbox one of two."""
+_OLDEST_FIRST = ("created_at", "email", "name")
+WORKER_PATIENCE = 5.0
+"""Seconds that a Celery worker waits for the budget in place; beyond, the work goes back to the broker."""
+_kept: dict[tuple[int, str], tuple[object, Connection]] = {}
+_kept_lock = threading.Lock()
 
 
 class FetchThreads(Executor):
@@ -84,14 +92,6 @@ class FetchThreads(Executor):
         while (work := self._work.get()) is not None:
             work()
             del work  # an idle thread should not keep the last answer alive
-
-
-_MAX_PAGES = 5
-_REQUESTS_PER_PAGE = 50
-"""Of a minute's budget: with 500 a claim of five pages takes some five seconds, with Polar's sandbox one of two."""
-_OLDEST_FIRST = ("created_at", "email", "name")
-WORKER_PATIENCE = 5.0
-"""Seconds that a Celery worker waits for the budget in place; beyond, the work goes back to the broker."""
 
 
 @dataclass(slots=True)
@@ -180,10 +180,6 @@ def connect(organization: OrganizationSettings, *, max_wait: float | None = None
         organization_id=str(organization.organization_id) if organization.organization_id else None,
         max_pages=max(1, min(_MAX_PAGES, organization.requests_per_minute // _REQUESTS_PER_PAGE)),
     )
-
-
-_kept: dict[tuple[int, str], tuple[object, Connection]] = {}
-_kept_lock = threading.Lock()
 
 
 def get_worker_connection(organization: OrganizationSettings) -> Connection:

@@ -43,6 +43,7 @@ from polar_sync.sync.sources import (
 )
 
 _SAME = (Outcome.UNCHANGED, Outcome.STALE)
+_SAVE_SECONDS = 10.0
 
 
 def commit_page(run: SyncRun, page: SyncPage, page_result: PageResult, *, catalogue: Found | None = None) -> int:
@@ -197,9 +198,6 @@ def _add_to_run(run: SyncRun, outcomes: Counter[str]) -> None:
     )
     if not hit:
         raise LeaseLostError
-
-
-_SAVE_SECONDS = 10.0
 
 
 def fetch_and_commit(

@@ -29,6 +29,13 @@ from polar_sync.sync.completeness import (
 from polar_sync.sync.leases import filter_abandoned
 
 logger = logging.getLogger(__name__)
+MOVING = (
+    "Customers kept being deleted while paging, or Polar's totals did not agree with its pages: in {passes} passes "
+    "none could show that nobody was skipped. Nobody was marked deleted for being unseen; the next run tries again."
+)
+_SMALL_ORGANIZATION = 10
+"""Up to so many customers no share of missing ones is suspicious."""
+CANCELLED = "cancelled"
 
 
 def begin_run(organization: OrganizationSettings, *, is_mass_deletion_allowed: bool = False) -> SyncRun:
@@ -186,14 +193,6 @@ def let_go(run_id: int) -> None:
     SyncRun.objects.filter(pk=run_id, status=SyncRun.Status.RUNNING).update(heartbeat_at=None, waiting_until=None)
 
 
-MOVING = (
-    "Customers kept being deleted while paging, or Polar's totals did not agree with its pages: in {passes} passes "
-    "none could show that nobody was skipped. Nobody was marked deleted for being unseen; the next run tries again."
-)
-_SMALL_ORGANIZATION = 10
-"""Up to so many customers no share of missing ones is suspicious."""
-
-
 def advance_run(run_id: int) -> int:
     """End the run or open its next phase where nothing of the present one is left; returns the pages opened."""
     using = router.db_for_write(SyncRun)
@@ -275,9 +274,6 @@ def _end(run: SyncRun, *, reason: str = "", detail: str = "") -> None:
     if not reason:
         reason, detail = find_reservation(run.outcomes) or ("", "")
     finish_run(run.pk, SyncRun.Status.PARTIAL if reason else SyncRun.Status.SUCCEEDED, reason=reason, detail=detail)
-
-
-CANCELLED = "cancelled"
 
 
 def cancel_run(run_id: int, *, by: str) -> bool:

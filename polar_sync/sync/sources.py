@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # What a run's `source` can be; `STATE_SOURCE` can be "auto" too.
 BATCHED, PER_CUSTOMER = SyncRun.Source.BATCHED, SyncRun.Source.PER_CUSTOMER
+_MAX_PAGES = 100
+"""Ten thousand products; an organization with more gets their names beside its subscriptions."""
 
 
 def open_source(run: SyncRun, connection: Connection, customers: Collection[UUID]) -> StateSource:
@@ -152,10 +154,6 @@ def _fall_back(run: SyncRun, why: str) -> None:
     if SyncRun.objects.filter(pk=run.pk).exclude(source=PER_CUSTOMER).update(source=PER_CUSTOMER, source_note=note):
         logger.warning("Run %s: %s", run.pk, note)
     run.source, run.source_note = PER_CUSTOMER, note
-
-
-_MAX_PAGES = 100
-"""Ten thousand products; an organization with more gets their names beside its subscriptions."""
 
 
 def read_catalogue(connection: Connection, *, on_tick: Callable[[], None]) -> None:

@@ -40,6 +40,17 @@ logger = logging.getLogger(__name__)
 _MAX_CRASHES = 10
 """Claims of one page after which its run fails: whoever takes it dies of it."""
 RETRY_SECONDS = 5.0
+_REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
+    (OrganizationMismatchError, "organization_mismatch"),
+    (ConfigurationError, "configuration"),
+    (AuthenticationError, "authentication"),
+    (MissingScopeError, "missing_scope"),
+    (RouteNotFoundError, "route_not_found"),
+    (NotFoundError, "route_not_found"),
+    (BudgetStorageError, "budget_storage"),
+    (PolarError, "polar_error"),
+)
+_IDLE_SECONDS = 1.0
 
 
 class Progress(Enum):
@@ -172,24 +183,9 @@ def _stop(run: SyncRun, keeper: LeaseKeeper, error: PolarSyncError, *, claims: i
     return Step(Progress.WAITING, wait=wait)
 
 
-_REASONS: tuple[tuple[type[PolarSyncError], str], ...] = (
-    (OrganizationMismatchError, "organization_mismatch"),
-    (ConfigurationError, "configuration"),
-    (AuthenticationError, "authentication"),
-    (MissingScopeError, "missing_scope"),
-    (RouteNotFoundError, "route_not_found"),
-    (NotFoundError, "route_not_found"),
-    (BudgetStorageError, "budget_storage"),
-    (PolarError, "polar_error"),
-)
-
-
 def get_reason(error: PolarSyncError) -> str:
     """What a run that this error ends has as its reason."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "error")
-
-
-_IDLE_SECONDS = 1.0
 
 
 def work_in_foreground(

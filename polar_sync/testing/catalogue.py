@@ -15,6 +15,37 @@ from typing import Any
 
 from polar_sync.testing.http import format_timestamp
 
+METERS = (("Tokens", 25), ("API calls", 10), ("Stored gigabytes", 2))
+PRODUCTS: tuple[tuple[str, int, str, str, tuple[int, ...]], ...] = (
+    ("Free", 0, "usd", "month", ()),
+    ("Starter", 1_000, "usd", "month", ()),
+    ("Pro", 19_900, "usd", "year", ()),
+    ("Metered", 500, "eur", "month", (0, 1)),
+    ("Day pass", 150, "gbp", "day", (2,)),
+    ("日本プラン", 1_200, "jpy", "month", ()),
+)
+# The types of the benefits that a product grants, by its name.
+GRANTED: dict[str, tuple[str, ...]] = {
+    "Free": ("custom", "license_keys", "feature_flag"),
+    "Pro": ("discord", "github_repository"),
+}
+BENEFITS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("custom", "Priority support", {"tier": "gold"}),
+    ("discord", "Private channel", {}),
+    ("github_repository", "Private repository", {}),
+    ("downloadables", "Source archive", {}),
+    ("license_keys", "License key", {"seats": 5}),
+    ("meter_credit", "1000 tokens", {}),
+    ("feature_flag", "Beta flag", {"flag": "beta", "on": True, "pct": 0.25}),
+    ("slack_shared_channel", "Shared channel", {}),
+)
+CREATED = datetime(2025, 1, 6, 9, 0, 0, 497344, tzinfo=UTC)
+# Replaced in every answer: Polar signs a new token, valid for a while, whenever it shows a Discord benefit.
+GUILD_TOKEN = "fake-guild-token-0000000000"  # noqa: S105  a placeholder
+# Customers may be told about these types or not, as the organization likes; about the others always.
+CONFIGURABLE = frozenset({"custom", "feature_flag", "license_keys", "meter_credit"})
+METER_SUMMARY = ("id", "name", "unit", "custom_label", "custom_multiplier")
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -80,40 +111,6 @@ class Catalogue:
         )
         benefits = tuple(Benefit(make_id(), *rest) for rest in BENEFITS)
         return cls(products, benefits, meters)
-
-
-METERS = (("Tokens", 25), ("API calls", 10), ("Stored gigabytes", 2))
-PRODUCTS: tuple[tuple[str, int, str, str, tuple[int, ...]], ...] = (
-    ("Free", 0, "usd", "month", ()),
-    ("Starter", 1_000, "usd", "month", ()),
-    ("Pro", 19_900, "usd", "year", ()),
-    ("Metered", 500, "eur", "month", (0, 1)),
-    ("Day pass", 150, "gbp", "day", (2,)),
-    ("日本プラン", 1_200, "jpy", "month", ()),
-)
-# The types of the benefits that a product grants, by its name.
-GRANTED: dict[str, tuple[str, ...]] = {
-    "Free": ("custom", "license_keys", "feature_flag"),
-    "Pro": ("discord", "github_repository"),
-}
-BENEFITS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("custom", "Priority support", {"tier": "gold"}),
-    ("discord", "Private channel", {}),
-    ("github_repository", "Private repository", {}),
-    ("downloadables", "Source archive", {}),
-    ("license_keys", "License key", {"seats": 5}),
-    ("meter_credit", "1000 tokens", {}),
-    ("feature_flag", "Beta flag", {"flag": "beta", "on": True, "pct": 0.25}),
-    ("slack_shared_channel", "Shared channel", {}),
-)
-
-
-CREATED = datetime(2025, 1, 6, 9, 0, 0, 497344, tzinfo=UTC)
-# Replaced in every answer: Polar signs a new token, valid for a while, whenever it shows a Discord benefit.
-GUILD_TOKEN = "fake-guild-token-0000000000"  # noqa: S105  a placeholder
-# Customers may be told about these types or not, as the organization likes; about the others always.
-CONFIGURABLE = frozenset({"custom", "feature_flag", "license_keys", "meter_credit"})
-METER_SUMMARY = ("id", "name", "unit", "custom_label", "custom_multiplier")
 
 
 def derive_id(*parts: str) -> str:

@@ -28,6 +28,9 @@ from polar_sync.testing.http import dump_json
 # Stands in the text for a part that is ready; random, so that no value can be taken for it.
 _MARK = f"prepared {uuid.uuid4().hex}"
 _QUOTED_MARK = f'"{_MARK}"'
+TOKEN_LIFETIME = timedelta(hours=1)
+NO_ID = "00000000-0000-4000-8000-000000000000"
+Objects = dict[str, dict[str, Any]]
 
 
 class Prepared:
@@ -52,11 +55,6 @@ def split_json(value: Any) -> tuple[bytes, ...]:
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=take)
     between = [piece.encode("ascii") for piece in text.split(_QUOTED_MARK)]
     return (between[0], *chain.from_iterable(zip(ready, between[1:], strict=True)))
-
-
-TOKEN_LIFETIME = timedelta(hours=1)
-NO_ID = "00000000-0000-4000-8000-000000000000"
-Objects = dict[str, dict[str, Any]]
 
 
 class Shelf:

@@ -31,6 +31,19 @@ from polar_sync.testing.validation import check_bool_text, check_uuids, read_uui
 
 SORTINGS = ("created_at", "-created_at", "email", "-email", "name", "-name")
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+ADDRESS_COLUMNS = {
+    "Billing Address Line 1": "line1",
+    "Billing Address Line 2": "line2",
+    "Billing Address City": "city",
+    "Billing Address State": "state",
+    "Billing Address Zip": "postal_code",
+    "Billing Address Country": "country",
+}
+COLUMNS = ("ID", "External ID", "Created At", "Email", "Name", "Tax ID", *ADDRESS_COLUMNS, "Metadata")
+HEADERS = [
+    ("Content-Type", "text/csv; charset=utf-8"),
+    ("Content-Disposition", 'attachment; filename="polar-customers.csv"'),
+]
 
 
 @dataclass(slots=True)
@@ -131,21 +144,6 @@ def _get_metadata_text(record: Record, key: str) -> str | None:
         return None
     value = metadata[key]
     return value if isinstance(value, str) else json.dumps(value)
-
-
-ADDRESS_COLUMNS = {
-    "Billing Address Line 1": "line1",
-    "Billing Address Line 2": "line2",
-    "Billing Address City": "city",
-    "Billing Address State": "state",
-    "Billing Address Zip": "postal_code",
-    "Billing Address Country": "country",
-}
-COLUMNS = ("ID", "External ID", "Created At", "Email", "Name", "Tax ID", *ADDRESS_COLUMNS, "Metadata")
-HEADERS = [
-    ("Content-Type", "text/csv; charset=utf-8"),
-    ("Content-Disposition", 'attachment; filename="polar-customers.csv"'),
-]
 
 
 def build_export(records: Iterable[Record]) -> bytes:

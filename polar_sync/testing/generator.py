@@ -14,6 +14,14 @@ from polar_sync.testing.customers import Record, build_avatar_url
 from polar_sync.testing.http import format_timestamp
 from polar_sync.testing.organization import FakeOrganization
 
+FIRST_CREATED = datetime(2025, 3, 1, 8, 0, 0, 269477, tzinfo=UTC)
+ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
+PERIODS = {"day": timedelta(days=1), "month": timedelta(days=30), "year": timedelta(days=365)}
+# How many further customers get the `created_at` of one, as after an import.
+BURSTS = (0, 0, 0, 0, 1, 3, 12)
+DELETED_SHARE = 0.03
+REVOKED_SHARE = 0.05
+
 
 def build_grant_properties(
     benefit: Benefit, *, rng: random.Random, make_id: Callable[[], str], meter_id: str, created: datetime, number: int
@@ -46,15 +54,6 @@ def build_grant_properties(
         },
     }
     return every.get(benefit.type, {})
-
-
-FIRST_CREATED = datetime(2025, 3, 1, 8, 0, 0, 269477, tzinfo=UTC)
-ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
-PERIODS = {"day": timedelta(days=1), "month": timedelta(days=30), "year": timedelta(days=365)}
-# How many further customers get the `created_at` of one, as after an import.
-BURSTS = (0, 0, 0, 0, 1, 3, 12)
-DELETED_SHARE = 0.03
-REVOKED_SHARE = 0.05
 
 
 def generate_customers(organization: FakeOrganization, *, customers: int, seed: int | str = 0) -> None:

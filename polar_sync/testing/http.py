@@ -22,6 +22,9 @@ Detail = dict[str, Any]
 REALM = 'Bearer realm="polar"'
 INVALID_TOKEN = "The access token provided is expired, revoked, malformed, or invalid for other reasons."  # noqa: S105  a message
 INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
+READ = ("customers:read", "customers:write")
+WRITE = ("customers:write",)
+OLD_ROUTES = frozenset({"customers:get_balance"})
 
 
 class ConnectionCutError(Exception):
@@ -171,10 +174,6 @@ def refuse_values(details: Sequence[Detail]) -> RefusalError:
     return RefusalError(json_response(body, status=422))
 
 
-READ = ("customers:read", "customers:write")
-WRITE = ("customers:write",)
-
-
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation: what it is called, where it lives and which scopes (any of them) open it."""
@@ -229,7 +228,6 @@ ROUTES = (
     _route("customer-sessions:create", "POST", "/v1/customer-sessions/", ("customer_sessions:write",)),
 )
 OPERATIONS = tuple(route.operation for route in ROUTES)
-OLD_ROUTES = frozenset({"customers:get_balance"})
 
 
 def match_route(method: str, path: str, *, has_balance: bool) -> Match | str:

@@ -34,6 +34,14 @@ from polar_sync.testing.rows import Row, RowIndex, SortKey, rank, rank_field
 from polar_sync.testing.validation import check_uuids, read_uuid
 
 get_default_key: Callable[[Row], SortKey] = attrgetter("key")
+STATUSES = ("incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused")
+PRESENT = frozenset({"trialing", "active"})
+BENEFIT_TYPES = (
+    *("custom", "discord", "github_repository", "downloadables", "license_keys", "meter_credit", "feature_flag"),
+    "slack_shared_channel",
+)
+VISIBILITIES = ("draft", "private", "public")
+Key = Callable[[Row], SortKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +119,6 @@ def read_row_query(spec: RowList, pairs: list[tuple[str, str]]) -> RowQuery:
     if wrong:
         raise refuse_request(wrong)
     return RowQuery(spec, values)
-
-
-STATUSES = ("incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused")
-PRESENT = frozenset({"trialing", "active"})
-BENEFIT_TYPES = (
-    *("custom", "discord", "github_repository", "downloadables", "license_keys", "meter_credit", "feature_flag"),
-    "slack_shared_channel",
-)
-VISIBILITIES = ("draft", "private", "public")
-Key = Callable[[Row], SortKey]
 
 
 def sort_by(*names: str) -> dict[str, Key]:

@@ -60,6 +60,22 @@ FORMATS = {
     "NO": ("no_vat", r"\d{9}(MVA)?"),
     "US": ("us_ein", r"\d{9}"),
 }
+ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
+PORTAL_FIELDS = (
+    "created_at",
+    "modified_at",
+    "id",
+    "email",
+    "email_verified",
+    "name",
+    "billing_name",
+    "billing_address",
+    "tax_id",
+    "oauth_accounts",
+    "default_payment_method_id",
+    "type",
+    "locale",
+)
 
 
 def read_tax_id(text: str, *, country: str) -> list[str] | None:
@@ -74,9 +90,6 @@ def read_tax_id(text: str, *, country: str) -> list[str] | None:
         return [f"{prefix}{number}", "eu_vat"] if re.fullmatch(r"[A-Z0-9]{2,12}", number) else None
     name, pattern = FORMATS.get(country, (None, ""))
     return [value, name] if name is not None and re.fullmatch(pattern, value) else None
-
-
-ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
 
 
 def create_customer(organization: FakeOrganization, fields: dict[str, Any]) -> dict[str, Any]:
@@ -178,23 +191,6 @@ def _take_address_and_tax(values: dict[str, Any], *, country: str | None) -> lis
         return [make_detail("invalid", ("body", "tax_id"), "Invalid tax ID.", text)]
     values["tax_id"] = pair
     return []
-
-
-PORTAL_FIELDS = (
-    "created_at",
-    "modified_at",
-    "id",
-    "email",
-    "email_verified",
-    "name",
-    "billing_name",
-    "billing_address",
-    "tax_id",
-    "oauth_accounts",
-    "default_payment_method_id",
-    "type",
-    "locale",
-)
 
 
 @dataclass(frozen=True, slots=True)

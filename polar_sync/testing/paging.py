@@ -21,6 +21,7 @@ DEFAULT_LIMIT = 10
 MAX_OFFSET = 2**63 - 1
 
 Values = dict[str, list[str]]
+Get = Callable[[Row], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,6 @@ def write_page(items: bytes, *, total: int, paging: Paging) -> bytes:
     """The JSON of a page whose items are written, with commas between them."""
     pagination = {"total_count": total, "max_page": math.ceil(total / paging.limit)}
     return b'{"items":[' + items + b'],"pagination":' + dump_json(pagination) + b"}"
-
-
-Get = Callable[[Row], Any]
 
 
 def take_any_text(_: str, *, location: Location) -> list[Detail]:  # noqa: ARG001  every check has the same arguments

@@ -60,6 +60,11 @@ METER_FIELDS = (
     *("id", "created_at", "modified_at", "customer_id", "meter_id", "consumed_units", "credited_units", "balance"),
     *("customer", "meter"),
 )
+ROW_KINDS: tuple[RowKind, ...] = ("subscription", "grant", "meter")
+# What each list sorts by unless asked otherwise; newest first.
+DEFAULT_SORTINGS = {"subscription": "started_at", "grant": "created_at", "meter": "modified_at"}
+SortKey = tuple[int, Any]
+_get_sequence = attrgetter("sequence")
 
 
 def build_subscription_item(
@@ -174,13 +179,6 @@ def build_discount(own: dict[str, Any], *, organization_id: str) -> dict[str, An
 def lay_out(known: dict[str, Any], order: tuple[str, ...]) -> dict[str, Any]:
     """The fields in Polar's order, those that it does not know behind them."""
     return {name: known[name] for name in order if name in known} | known
-
-
-ROW_KINDS: tuple[RowKind, ...] = ("subscription", "grant", "meter")
-# What each list sorts by unless asked otherwise; newest first.
-DEFAULT_SORTINGS = {"subscription": "started_at", "grant": "created_at", "meter": "modified_at"}
-
-SortKey = tuple[int, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -331,6 +329,3 @@ def rank(value: Any) -> SortKey:
     if isinstance(value, str):
         return (1, value)
     return (9, 0) if value is None else (8, 0)
-
-
-_get_sequence = attrgetter("sequence")

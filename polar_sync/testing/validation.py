@@ -19,6 +19,17 @@ MAX_METADATA_KEY = 40
 MAX_METADATA_TEXT = 500
 MAX_METADATA_PAIRS = 50
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# A value that fits no member of the union is reported once for each of them.
+_OBJECT_AS: Sequence[tuple[str, str, str]] = (
+    ("int_type", "int", "Input should be a valid integer"),
+    ("float_type", "float", "Input should be a valid number"),
+    ("bool_type", "bool", "Input should be a valid boolean"),
+)
+_TEXT_AS: Sequence[tuple[str, str, str]] = (
+    ("int_parsing", "int", "Input should be a valid integer, unable to parse string as an integer"),
+    ("float_parsing", "float", "Input should be a valid number, unable to parse string as a number"),
+    ("bool_parsing", "bool", "Input should be a valid boolean, unable to interpret input"),
+)
 
 
 def make_detail(kind: str, location: Iterable[str | int], message: str, value: Any, **context: Any) -> Detail:
@@ -154,16 +165,3 @@ def _check_metadata_value(value: Any, *, location: Location) -> list[Detail]:
         make_detail(kind, (*location, name), message, value)
         for kind, name, message in (_TEXT_AS if isinstance(value, str) else _OBJECT_AS)
     ]
-
-
-# A value that fits no member of the union is reported once for each of them.
-_OBJECT_AS: Sequence[tuple[str, str, str]] = (
-    ("int_type", "int", "Input should be a valid integer"),
-    ("float_type", "float", "Input should be a valid number"),
-    ("bool_type", "bool", "Input should be a valid boolean"),
-)
-_TEXT_AS: Sequence[tuple[str, str, str]] = (
-    ("int_parsing", "int", "Input should be a valid integer, unable to parse string as an integer"),
-    ("float_parsing", "float", "Input should be a valid number, unable to parse string as a number"),
-    ("bool_parsing", "bool", "Input should be a valid boolean, unable to interpret input"),
-)

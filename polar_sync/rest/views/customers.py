@@ -34,6 +34,7 @@ from polar_sync.rest.writing import create_customer, delete_customer, get_home, 
 from polar_sync.sync import get_worker_connection, refresh_customer
 
 SORTING = Sorting(("created_at", "email", "name"), default=("-created_at",))
+_FIXED = frozenset({"external_id", "type"})
 
 
 class WritableView(PolarAskingView):
@@ -194,9 +195,6 @@ class CustomerRefreshView(PolarAskingView):
         home = get_home(customer)
         refresh_customer(home, customer.pk, get_worker_connection(home), is_fresh=True)
         return state_response(request, find_customer(request, str(customer.pk)))
-
-
-_FIXED = frozenset({"external_id", "type"})
 
 
 @extend_schema_view(

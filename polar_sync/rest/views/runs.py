@@ -35,6 +35,8 @@ _PARAMETERS = frozenset({"page", "limit"})
 _NUMBERS = ("listed", "created", "updated", "unchanged", "stale", "deleted", "failed", "requests", "throttled_seconds")
 _TIMES = ("started_at", "heartbeat_at", "finished_at")
 _MAX_ID = 2**63 - 1
+STALE_SECONDS = 86_400
+_MAX_SECONDS = 10 * 365 * 86_400
 
 
 class RunsView(PolarAskingView):
@@ -166,10 +168,6 @@ def _queue(run_id: int) -> None:
         sync.let_go(run_id)
         detail = f"Run {run_id} was made, but the message broker does not answer. It is continued when it does."
         raise ApiError(503, {"error": "BrokerUnavailable", "detail": detail}) from None
-
-
-STALE_SECONDS = 86_400
-_MAX_SECONDS = 10 * 365 * 86_400
 
 
 class StatusView(PolarView):
