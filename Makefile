@@ -4,7 +4,7 @@
 # make test-sqlite, make test-postgresql   the parts of it that run code (MARKS=… chooses tests of the first by marks)
 # make messages   bring the catalogues of translations up to date with the source, and compile them
 # make bench   what mirroring costs, beside the loop that every team writes first
-# make lint    the part of it that runs no code
+# make lint    the part of make test that runs no code
 # make clean   remove what these made
 
 # Another pair of versions: make test VENV=.venv-6.0 PYTHON=python3.12 DJANGO='django~=6.0.0'

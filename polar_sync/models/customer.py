@@ -140,7 +140,8 @@ class Customer(PolarModel):
 
     def _get_rows(self, table: Table) -> Any:
         rows = getattr(self, table.accessor)
-        if table.accessor in getattr(self, "_prefetched_objects_cache", {}):
+        prefetched = getattr(self, "_prefetched_objects_cache", {})
+        if all(each.accessor in prefetched for each in get_state_tables()):
             return rows.all()
         return rows.prefetch_related(*(each.accessor for each in get_nested_tables(table)))
 

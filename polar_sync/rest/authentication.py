@@ -1,8 +1,8 @@
 """Who asks: a bearer token of this site's, or of a customer's session on Polar.
 
 A token's user and whether they have the permissions that a view asks for come in one statement, but only where that is
-what Django's own backend would say: with Django's user model, `ModelBackend` alone, and the token
-model of knox. Everywhere else the backends are asked. Nothing is kept beyond the request that was authorized.
+what Django's own backend would say: with Django's user model, `ModelBackend` alone, and the token model of knox.
+Everywhere else the backends are asked. Nothing is kept beyond the request that was authorized.
 """
 
 from __future__ import annotations

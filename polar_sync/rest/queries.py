@@ -1,4 +1,7 @@
-"""The one customer that a path names, and its whole state in one statement, of what the caller may see."""
+"""What the caller may see: rows of customers, the one that a path names, and a whole state in one statement.
+
+One statement, so that all of a state is of one moment.
+"""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _is_deleted(item: dict[str, Any]) -> bool:
 class Mirrored:
     """What customers had when they were last mirrored; of those who never were there is nothing.
 
-    `rows` are counts by list, `meters` the stored meters, each with the meter that the organization defined.
+    `rows` are counts by kind, `meters` the stored meters, each with the meter that the organization defined.
     """
 
     rows: Mapping[str, Mapping[UUID, int]] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The states of 100 customers from a handful of requests, where the state endpoint takes a hundred.
 
-With a small request budget no single claim of a page may be let through often enough for all that a batch takes. If
-each began anew, none would ever get to the end.
+What arrived for pages that had to be given back is kept: with a small request budget no single claim of a page may be
+let through often enough for all that a batch takes. If each began anew, none would ever get to the end.
 """
 
 from __future__ import annotations

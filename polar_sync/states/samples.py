@@ -82,7 +82,7 @@ def find_settled_traits(item: Mapping[str, Any], parts: CustomerParts, *, before
 
 
 def _name(kind: Kind, shown: Mapping[str, Any]) -> str:
-    value = shown.get(kind.trait)
+    value = shown.get(kind.trait) if kind.trait else None
     return f"{kind.name}:{value[:_MAX_TEXT]}" if isinstance(value, str) else kind.name
 
 

@@ -334,7 +334,7 @@ def write_plan(plan: Plan, *, using: str) -> None:
         try:
             write_children(table, plan.inserts[table.name], is_new=True, using=using)
         except IntegrityError as error:
-            raise ConcurrentChangeError(f"a {table.kind.name} was inserted") from error
+            raise ConcurrentChangeError(f"a {table.kind.label} was inserted") from error
         write_children(table, plan.updates[table.name], is_new=False, using=using)
     for table in reversed(get_tables()):
         remove_children(table, plan.removals[table.name], using=using)

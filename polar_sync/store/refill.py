@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from uuid import UUID
 
 from django.db import router, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from polar_sync.models import Customer
+from polar_sync.models import Customer, CustomerObservation
 from polar_sync.models.tables import Table, get_tables
 from polar_sync.payloads import CUSTOMER, dump_canonical, load_canonical
 from polar_sync.payloads.objects import ChildPayload
@@ -26,7 +27,7 @@ def refill_columns() -> dict[str, int]:
     """Project every mirrored row anew; returns by kind how many rows were not as they should be.
 
     Small transactions under the locks of the store, so that runs go on meanwhile. What `to_polar()` and `state()` give
-    does not change, and nothing is announced.
+    changes only where lists and states differed in a field that has a column now. Nothing is announced.
     """
     using = router.db_for_write(Customer)
     counts = {CUSTOMER.name: 0}
@@ -48,12 +49,12 @@ def _iterate_batches(rows: QuerySet[Any]) -> Iterator[list[UUID]]:
 
 def _refill_customers(ids: list[UUID], *, using: str) -> int:
     with transaction.atomic(using=using):
-        lock_observation_records(ids, using=using)
-        rows = Customer.all_objects.using(using).filter(pk__in=ids)
+        rows = Customer.all_objects.using(using).filter(pk__in=_lock(ids, using=using))
         changed = [row for row in rows if _refill_customer(row)]
         if changed:
+            columns = [*_COLUMNS, *_TEXTS, "synced_at"]
             Customer.all_objects.using(using).bulk_create(
-                changed, update_conflicts=True, unique_fields=["id"], update_fields=[*_COLUMNS, *_TEXTS]
+                changed, update_conflicts=True, unique_fields=["id"], update_fields=columns
             )
     return len(changed)
 
@@ -72,6 +73,9 @@ def _refill_customer(row: Customer) -> bool:
         _dump_unknown({**unknown, **state_extra}),
     )
     values = {**dict(zip(_TEXTS, texts, strict=True)), **CUSTOMER.project(texts[0])}
+    now = [load_canonical(text) if text else {} for text in texts]
+    if (own | extra, own | state_extra) != (now[0] | now[1], now[0] | now[2]):
+        row.synced_at = timezone.now()  # whoever has an older answer is to be given this one
     return _set(row, {name: values[name] for name in (*_TEXTS, *_COLUMNS)})
 
 
@@ -83,9 +87,11 @@ def _dump_unknown(fields: dict[str, Any]) -> str:
 def _refill_children(table: Table, ids: list[UUID], *, using: str) -> int:
     manager = table.model._default_manager.using(using)  # noqa: SLF001 - Django's public name for it
     with transaction.atomic(using=using):
-        owners = set(manager.filter(pk__in=ids).values_list(table.owner, flat=True))
-        lock_observation_records(owners, using=using)
-        changed = [row for row in manager.filter(pk__in=ids) if _set(row, table.kind.project(row.payload))]
+        rows = manager.filter(pk__in=ids)
+        locked = _lock(set(rows.values_list(table.owner, flat=True)), using=using)
+        # What has come to another customer meanwhile was written, and so projected, by who brought it there.
+        held = rows.filter(**{f"{table.owner}__in": locked})
+        changed = [row for row in held if _set(row, table.kind.project(row.payload))]
         children = [
             ChildPayload(
                 row.pk,
@@ -98,6 +104,15 @@ def _refill_children(table: Table, ids: list[UUID], *, using: str) -> int:
         if children:
             write_children(table, children, is_new=False, using=using)
     return len(changed)
+
+
+def _lock(ids: Collection[UUID], *, using: str) -> list[UUID]:
+    """Lock these customers as the store does; one from a dump without its observation gets the record to be locked."""
+    bare = Customer.all_objects.using(using).filter(pk__in=list(ids), observation__isnull=True).order_by("pk")
+    records = [CustomerObservation(customer_id=key) for key in bare.values_list("pk", flat=True)]
+    if records:
+        CustomerObservation.objects.using(using).bulk_create(records, ignore_conflicts=True)
+    return list(lock_observation_records(ids, using=using))
 
 
 def _set(row: Any, values: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A further kind of object needs an entry among the kinds and one among the tables, and nothing else."""
+"""A further kind of object: a model, Polar's list in the client, and an entry each among the kinds and the tables."""
 
 from __future__ import annotations
 

@@ -10,7 +10,15 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from polar_sync.models import BenefitGrant, Customer, Meter, Organization, Subscription, SubscriptionMeter
+from polar_sync.models import (
+    BenefitGrant,
+    Customer,
+    CustomerObservation,
+    Meter,
+    Organization,
+    Subscription,
+    SubscriptionMeter,
+)
 from polar_sync.payloads import dump_canonical, load_canonical
 from polar_sync.store import Outcome
 from polar_sync.store.refill import refill_columns
@@ -93,3 +101,28 @@ def test_command_tells_what_it_did(states: list[dict[str, Any]]) -> None:
         f"Rows that were not as they should be: meter: {number}.\n",
         "Rows that were not as they should be: none.\n",
     ]
+
+
+def test_customer_from_a_dump_without_its_observation_is_refilled_too(states: list[dict[str, Any]]) -> None:
+    CustomerObservation.objects.all().delete()
+    Customer.objects.update(locale=None)
+    Meter.objects.update(balance=-5)
+    counts = refill_columns()
+    assert (counts["customer"], counts["meter"]) == (3, Meter.objects.count())
+    assert set(refill_columns().values()) == {0}
+
+
+def test_answer_that_changes_is_given_anew(states: list[dict[str, Any]]) -> None:
+    """Where lists had a field that states lacked, both tell of it now."""
+    key = make_uuid("a")
+    row = Customer.objects.get(pk=key)
+    own = load_canonical(row.payload)
+    del own["locale"]
+    extra = dump_canonical({"locale": "fr"})
+    Customer.objects.filter(pk=key).update(payload=dump_canonical(own), extra=extra, locale=None)
+    assert refill_columns()["customer"] == 1
+    after = Customer.objects.get(pk=key)
+    assert after.state()["locale"] == "fr"
+    assert after.synced_at is not None
+    assert row.synced_at is not None
+    assert after.synced_at > row.synced_at

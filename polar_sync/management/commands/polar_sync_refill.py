@@ -12,7 +12,7 @@ from polar_sync.store.refill import refill_columns
 class Command(BaseCommand):
     help = (
         "Project the columns of every mirrored row anew from Polar's JSON that is kept with it. After an upgrade that "
-        "gave a field a column of its own; what the mirror says does not change, and Polar is not asked."
+        "gave a field a column of its own. Polar is not asked."
     )
 
     def handle(self, **options: Any) -> None:
