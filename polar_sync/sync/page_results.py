@@ -89,7 +89,7 @@ def fetch_states(
 ) -> Iterator[None]:
     """Get the missing states, one with each step of the iterator.
 
-    What does not arrive stays missing, with the obstacle that says why. A customer that slipped from one page to the
+    What does not arrive stays missing, with the error that says why. A customer that slipped from one page to the
     next is on both, and its state is for both. `is_final` says that no lists can be asked for a decision.
     """
     holders: dict[UUID, list[PageResult]] = {}
