@@ -26,7 +26,7 @@ from polar_sync.admin.display_names import (
     list_choices,
 )
 from polar_sync.admin.formatting import STALE_AFTER, clean
-from polar_sync.models import Benefit, BenefitGrant, Organization, Product, Subscription
+from polar_sync.models import Benefit, BenefitGrant, CustomerObservation, Organization, Product, Subscription
 
 MAX_CHOICES = 200
 _KEPT = "_polar_sync_choices"
@@ -238,8 +238,10 @@ class StaleFilter(Filter):
         if self.value() == "fresh":
             return queryset.filter(observation__state_observed_at__gte=limit)
         if self.value() == "stale":
-            unseen = Q(observation__state_observed_at__lt=limit) | Q(observation__state_observed_at=None)
-            return queryset.filter(unseen, deleted_at=None)
+            # By the narrow rows, which are read faster than customers where few or none are found.
+            unseen = Q(state_observed_at__lt=limit) | Q(state_observed_at=None)
+            stale = CustomerObservation.objects.filter(unseen).values("customer")
+            return queryset.filter(pk__in=stale, deleted_at=None)
         return queryset
 
 
