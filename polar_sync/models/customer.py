@@ -126,7 +126,7 @@ class Customer(PolarModel):
         """
         state = self._merge(self.state_extra)
         for table in get_state_tables():
-            rows = [row for row in self._get_rows(table) if not table.flag or getattr(row, table.flag)]
+            rows = [row for row in self._get_rows(table) if not table.is_flagged or row.is_in_state]
             state[table.kind.array] = [row.to_polar() for row in sort_by_age(rows)]
         return state
 

@@ -27,6 +27,11 @@ class Table:
     flag: str = ""
 
     @property
+    def is_flagged(self) -> bool:
+        """Whether its rows say themselves whether a state holds them, rather than what they belong to."""
+        return bool(self.flag) and self.kind.parent is None
+
+    @property
     def name(self) -> str:
         """Of the kind."""
         return self.kind.name

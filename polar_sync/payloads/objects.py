@@ -89,14 +89,15 @@ def read_customer(value: Any) -> CustomerPayload:
         id=identifier,
         organization_id=values.read_uuid(value.get("organization_id")),
         payload=dump_canonical({key: item for key, item in value.items() if key in CUSTOMER.fields}),
-        extra=_dump_extra(value),
+        extra=dump_extra(value),
         created_at=values.read_timestamp(value.get("created_at")),
         modified_at=values.read_timestamp(value.get("modified_at")),
         is_deleted=values.read_timestamp(value.get("deleted_at")) is not None,
     )
 
 
-def _dump_extra(value: Mapping[str, Any]) -> str:
+def dump_extra(value: Mapping[str, Any]) -> str:
+    """The fields that the contract does not name, empty where there are none."""
     extra = {key: item for key, item in value.items() if key not in CUSTOMER.fields}
     return dump_canonical(extra) if extra else ""
 
@@ -111,7 +112,7 @@ def read_state(value: Any, *, outside_state: Sequence[Any] = (), own: CustomerPa
     read_id(value, what="state")
     arrays = get_arrays()
     fields = {key: item for key, item in value.items() if key not in arrays}
-    customer = read_customer(fields) if own is None else replace(own, extra=_dump_extra(fields))
+    customer = read_customer(fields) if own is None else replace(own, extra=dump_extra(fields))
     children: dict[str, Mapping[UUID, ChildPayload]] = {}
     for kind in get_state_kinds():
         objects = _read_array(value, kind.array, what=kind.label)

@@ -86,7 +86,7 @@ def _compile(alias: str) -> tuple[str, tuple[Any, ...]]:
     own = _select(Customer.objects.filter(pk=key), _CUSTOMER, parent="pk", extra=F("state_extra"))
     parts = []
     for table in get_tables():
-        owned = {table.owner: key, **({table.flag: True} if table.flag and table.kind.parent is None else {})}
+        owned = {table.owner: key, **({table.flag: True} if table.is_flagged else {})}
         parts.append(_select(table.model.objects.filter(**owned), table.name, table.parent))
     compiled: tuple[str, tuple[Any, ...]] = own.union(*parts, all=True).query.get_compiler(alias).as_sql()
     return compiled

@@ -88,13 +88,13 @@ def write_children(table: Table, children: Iterable[ChildPayload], *, is_new: bo
                 table.parent: child.parent_id,
                 "payload": child.payload,
                 **table.kind.project(child.payload),
-                **({"is_in_state": child.is_in_state} if table.flag == "is_in_state" else {}),
+                **({"is_in_state": child.is_in_state} if table.is_flagged else {}),
             }
         )
         for child in sorted(children, key=lambda child: child.id)
     ]
     columns = [table.parent.removesuffix("_id"), "payload", *table.kind.columns]
-    columns += ["is_in_state"] if table.flag == "is_in_state" else []
+    columns += ["is_in_state"] if table.is_flagged else []
     on_conflict = {} if is_new else {"update_conflicts": True, "unique_fields": ["id"], "update_fields": columns}
     manager: Any = table.model._default_manager  # noqa: SLF001 - Django's public name for it
     manager.using(using).bulk_create(rows, **on_conflict)

@@ -290,7 +290,7 @@ def _settle(table: Table, row: StoredChild, child: ChildPayload, children: Child
 
 
 def _is_same(table: Table, row: StoredChild, child: ChildPayload) -> bool:
-    if row.parent_id != child.parent_id or (table.flag == "is_in_state" and row.is_in_state != child.is_in_state):
+    if row.parent_id != child.parent_id or (table.is_flagged and row.is_in_state != child.is_in_state):
         return False
     return is_equal(row.payload, child.payload, timestamps=table.kind.timestamps)
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from polar_sync.models import Customer, CustomerObservation
 from polar_sync.models.tables import Table, get_tables
 from polar_sync.payloads import CUSTOMER, dump_canonical, load_canonical
-from polar_sync.payloads.objects import ChildPayload
+from polar_sync.payloads.objects import ChildPayload, dump_extra
 from polar_sync.store.children import write_children
 from polar_sync.store.customers import lock_observation_records
 
@@ -69,19 +69,14 @@ def _refill_customer(row: Customer) -> bool:
     unknown = {name: value for name, value in own.items() if name not in CUSTOMER.fields}
     texts = (
         dump_canonical({**known, **{name: value for name, value in own.items() if name in CUSTOMER.fields}}),
-        _dump_unknown({**unknown, **extra}),
-        _dump_unknown({**unknown, **state_extra}),
+        dump_extra({**unknown, **extra}),
+        dump_extra({**unknown, **state_extra}),
     )
     values = {**dict(zip(_TEXTS, texts, strict=True)), **CUSTOMER.project(texts[0])}
     now = [load_canonical(text) if text else {} for text in texts]
     if (own | extra, own | state_extra) != (now[0] | now[1], now[0] | now[2]):
         row.synced_at = timezone.now()  # whoever has an older answer is to be given this one
     return _set(row, {name: values[name] for name in (*_TEXTS, *_COLUMNS)})
-
-
-def _dump_unknown(fields: dict[str, Any]) -> str:
-    kept = {name: value for name, value in fields.items() if name not in CUSTOMER.fields}
-    return dump_canonical(kept) if kept else ""
 
 
 def _refill_children(table: Table, ids: list[UUID], *, using: str) -> int:
@@ -97,7 +92,7 @@ def _refill_children(table: Table, ids: list[UUID], *, using: str) -> int:
                 row.pk,
                 getattr(row, table.parent),
                 row.payload,
-                row.is_in_state if table.flag == "is_in_state" else True,
+                row.is_in_state if table.is_flagged else True,
             )
             for row in changed
         ]

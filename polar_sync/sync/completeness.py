@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -164,13 +164,11 @@ def is_unbroken(windows: Iterable[Sequence[datetime | None]]) -> bool:
 
 
 def _is_proven(pages: list[SyncPage], *, first: int, seen: int, newer: int) -> bool:
-    answers = [(page.listed_at, page.total_count or 0) for page in sorted(pages, key=_get_pk) if page.listed_at]
+    answers = [
+        (page.listed_at, page.total_count or 0) for page in sorted(pages, key=attrgetter("pk")) if page.listed_at
+    ]
     is_single = len(pages) == 1 and pages[0].number == 1
     return is_proven(answers, is_single=is_single, first=first, seen=seen, newer=newer)
-
-
-def _get_pk(page: SyncPage) -> int:
-    return page.pk
 
 
 def is_proven(answers: Sequence[tuple[datetime, int]], *, is_single: bool, first: int, seen: int, newer: int) -> bool:
