@@ -231,3 +231,9 @@ def test_error_of_an_access_is_the_first_that_the_checks_find(settings: Settings
     with pytest.raises(SettingError) as caught:
         polar_settings.get_organization("shop")
     assert [str(error) for error in polar_settings.find_errors()] == [str(caught.value)]
+
+
+def test_choice_among_no_organizations_says_where_to_name_one(settings: Settings) -> None:
+    settings.POLAR_SYNC = {"ORGANIZATIONS": {}}
+    with pytest.raises(ConfigurationError, match=r'^POLAR_SYNC\["ORGANIZATIONS"\] is empty'):
+        polar_settings.choose_organizations(None)

@@ -123,7 +123,7 @@ class PolarSyncSettings:
     """
 
     #: Name → OrganizationSettings; empty where nothing is to be mirrored yet.
-    organizations = Setting("ORGANIZATIONS", {}, read_organizations)
+    organizations = Setting(ORGANIZATIONS, {}, read_organizations)
     #: Threads that fetch the states of one page.
     concurrency = Setting("CONCURRENCY", 4, read_int(minimum=1, maximum=64))
     #: Where states come from: "batched" lists of many customers, the "per_customer" state endpoint, or "auto".
@@ -195,7 +195,7 @@ class PolarSyncSettings:
         if name is not None:
             return [self.get_organization(name)]
         if not self.organizations:
-            raise ConfigurationError(f'{PATH}["ORGANIZATIONS"] is empty: name an organization and its ACCESS_TOKEN.')
+            raise ConfigurationError(f"{PATH} is empty: name an organization and its ACCESS_TOKEN.")
         return list(self.organizations.values())
 
     def find_errors(self) -> Iterator[SettingError]:

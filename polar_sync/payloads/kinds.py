@@ -206,4 +206,4 @@ def get_kind(name: str) -> Kind:
 
 def get_arrays() -> frozenset[str]:
     """The names of the arrays of a state."""
-    return frozenset(kind.array for kind in _CHILD_KINDS if kind.parent is None)
+    return frozenset(kind.array for kind in get_state_kinds())

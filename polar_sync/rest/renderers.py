@@ -164,6 +164,4 @@ def has_body(request: Request) -> bool:
 
 def _reject_constant(name: str) -> Any:
     """Polar's server reads NaN and infinities, which are no JSON and nothing that it could store."""
-    raise RequestValidationError(
-        [make_detail("json_invalid", ("body", 0), "JSON decode error", {}, error=f"{name} is no JSON")]
-    )
+    raise json.JSONDecodeError(f"{name} is no JSON", "", 0)

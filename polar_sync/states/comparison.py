@@ -165,17 +165,14 @@ def index_objects(state: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
     own = {name: value for name, value in state.items() if name not in arrays}
     found: dict[Key, dict[str, Any]] = {(CUSTOMER.name, (str(own.get("id")),)): own}
     for kind in get_state_kinds():
+        nested_kinds = get_nested_kinds(kind)
         for child in state[kind.array]:
-            found[kind.name, (str(child["id"]),)] = child
-    for kind in get_state_kinds():
-        for nested in get_nested_kinds(kind):
-            for child in state[kind.array]:
-                if not isinstance(child.get(nested.array), list):
-                    continue
-                place = (kind.name, (str(child["id"]),))
-                found[place] = {**found[place], nested.array: []}
-                for each in child[nested.array]:
-                    found[nested.name, (*place[1], str(each["id"]))] = each
+            place = (kind.name, (str(child["id"]),))
+            found[place] = child
+            for nested in nested_kinds:
+                if isinstance(child.get(nested.array), list):
+                    found[place] = {**found[place], nested.array: []}
+                    found |= {(nested.name, (*place[1], str(each["id"]))): each for each in child[nested.array]}
     return found
 
 
@@ -222,8 +219,7 @@ def _compare_fields(
         left, right = told.get(name, ABSENT), shown.get(name, ABSENT)
         if left is not ABSENT and right is not ABSENT and _is_same(name, left, right, timestamps):
             continue
-        is_moving = changed_at is not None and changed_at > settled
-        is_moving = is_moving and is_of_benefit(name)
+        is_moving = changed_at is not None and changed_at > settled and is_of_benefit(name)
         yield Difference(key, name, left, right, Verdict.NO_EVIDENCE if is_moving else Verdict.CONTRADICTION)
 
 

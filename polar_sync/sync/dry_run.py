@@ -35,8 +35,8 @@ from polar_sync.sync.completeness import (
     is_proven,
     is_unbroken,
 )
-from polar_sync.sync.connections import Connection, bind_organization, check_organization
-from polar_sync.sync.fetching import fetch_missing
+from polar_sync.sync.connections import Connection, bind_organization, check_organization, do_nothing
+from polar_sync.sync.fetching import fetch_missing, is_later
 from polar_sync.sync.ledger import DENIED, FAILED, Ledger
 from polar_sync.sync.page_results import (
     MAX_CLAIMS,
@@ -169,7 +169,7 @@ class DryRun:
         return ends
 
     def _ask_for_pages(self, pages: Sequence[SyncPage]) -> list[PageResult]:
-        page_results = list_pages(pages, self._connection, on_tick=_do_nothing)
+        page_results = list_pages(pages, self._connection, on_tick=do_nothing)
         stopping_error = find_stopping_error(page_results)
         if stopping_error is not None:
             raise stopping_error
@@ -197,7 +197,7 @@ class DryRun:
 
     def _ask_for(self, ids: Sequence[UUID]) -> None:
         listing = self._connection.executor.submit(self._connection.list_customers, page=1, limit=1)
-        answer = wait_for(listing, on_tick=_do_nothing)
+        answer = wait_for(listing, on_tick=do_nothing)
         with self._roll_back() as organization:
             is_allowed = self._is_mass_deletion_allowed
             check_organization(organization, answer, self._connection, is_empty_believed=is_allowed)
@@ -215,16 +215,12 @@ class DryRun:
             yield from sorted(denied | (set(some) - self.ledger.find(some)))
             last = some[-1]
 
-    def _is_newer(self, created_at: datetime | None) -> bool:
-        began_at = self._totals.began_at
-        return created_at is not None and began_at is not None and created_at > began_at
-
     def _finish(self, page_results: Sequence[PageResult]) -> None:
         """Get the states, and see what the store makes of them."""
         self._try(lambda claims: self._fetch(page_results, claims))
         for each in page_results:
             self._totals.newer += sum(
-                self._is_newer(each.get_created_at(key))
+                is_later(each.get_created_at(key), self._totals.began_at)
                 for key in each.observations
                 if each.page.kind == SyncPage.Kind.LIST
             )
@@ -247,7 +243,7 @@ class DryRun:
                 page_result, {key: stored.get(key, ObservationRecord()) for key in result.unresolved}, changed=()
             )
             for _ in resolve_missing(
-                [page_result], self._connection, knowledge=get_knowledge(self._run), on_tick=_do_nothing
+                [page_result], self._connection, knowledge=get_knowledge(self._run), on_tick=do_nothing
             ):
                 pass
             if page_result.stopping_error is not None:
@@ -269,7 +265,7 @@ class DryRun:
     def _fetch(self, page_results: Sequence[PageResult], claims: int) -> None:
         for each in page_results:
             each.page.claims, each.stopping_error = claims, None
-        for _ in fetch_missing(self._run, page_results, self._connection, on_tick=_do_nothing):
+        for _ in fetch_missing(self._run, page_results, self._connection, on_tick=do_nothing):
             pass
         stopping_error = find_stopping_error(page_results)
         if stopping_error is not None:
@@ -303,7 +299,3 @@ class DryRun:
             bind_organization(row, [], expected=str(known) if known else None)
             yield row
             transaction.set_rollback(True, using=using)
-
-
-def _do_nothing() -> None:
-    """There is no lease to renew."""

@@ -141,14 +141,15 @@ def _count_seen(run: SyncRun, page: SyncPage, page_result: PageResult, result: A
             continue
         created_at = page_result.get_created_at(key)
         counts["seen"] += 1
-        counts["seen_newer"] += _is_later(created_at, run.pass_began_at)
+        counts["seen_newer"] += is_later(created_at, run.pass_began_at)
         if before.seen_by_run != run.pk:
             counts["seen_first"] += 1
-            counts["seen_first_newer"] += _is_later(created_at, run.began_at)
+            counts["seen_first_newer"] += is_later(created_at, run.began_at)
     return counts
 
 
-def _is_later(time: datetime | None, other: datetime | None) -> bool:
+def is_later(time: datetime | None, other: datetime | None) -> bool:
+    """Whether both are known, and this one is the later."""
     return time is not None and other is not None and time > other
 
 

@@ -20,7 +20,7 @@ from polar_sync.store import (
     observe_customer,
     observe_state,
 )
-from polar_sync.sync.connections import Connection, bind_organization, check_organization
+from polar_sync.sync.connections import Connection, bind_organization, check_organization, do_nothing
 from polar_sync.sync.resolution import MAX_ROUNDS, Unresolved, make_final, resolve
 from polar_sync.sync.sources import get_last_knowledge
 
@@ -133,7 +133,7 @@ def _apply_state(
         unresolved = {key: Unresolved(stored, observation) for key, stored in undecided.items()}
         decisive: list[Observation] = []
         knowledge = get_last_knowledge(row)
-        for found in resolve(unresolved, connection, knowledge=knowledge, on_tick=_do_nothing):
+        for found in resolve(unresolved, connection, knowledge=knowledge, on_tick=do_nothing):
             if found.error is not None:
                 raise found.error
             decisive += found.observations
@@ -142,7 +142,3 @@ def _apply_state(
         undecided = dict(result.unresolved)
     result = apply([make_final(observation)], organization=row)
     return {**outcomes, **result.outcomes}
-
-
-def _do_nothing() -> None:
-    """No lease is held that would have to be renewed."""

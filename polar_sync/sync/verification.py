@@ -32,7 +32,7 @@ from polar_sync.states import (
     stops_fetching,
 )
 from polar_sync.sync.completeness import PAGE_SIZE, count_pages
-from polar_sync.sync.connections import Connection, check_organization
+from polar_sync.sync.connections import Connection, check_organization, do_nothing
 from polar_sync.sync.refresh import refresh_customer
 
 BATCH_SIZE = 100
@@ -193,7 +193,7 @@ class _Verifier:
         self._benefits = _read_benefit_times(row)
 
     def verify(self, ids: Sequence[UUID]) -> Iterator[Finding]:
-        answers = list(self._connection.per_customer.fetch(dict.fromkeys(ids), on_tick=_do_nothing))
+        answers = list(self._connection.per_customer.fetch(dict.fromkeys(ids), on_tick=do_nothing))
         # After the answers: what came into the mirror meanwhile is newer than they are, which proves nothing.
         customers = on_primary(Customer.all_objects).with_state()
         mirrored = customers.select_related("observation").in_bulk(ids)
@@ -252,7 +252,7 @@ class _Verifier:
         connection = self._connection
         reader = ListReader(connection.client, connection.executor, RowEstimates(), Knowledge())
         try:
-            ended = find_ended(reader, customer.pk, state, only_shown, on_tick=_do_nothing)
+            ended = find_ended(reader, customer.pk, state, only_shown, on_tick=do_nothing)
         except MissingScopeError:  # with nobody to ask, what was confirmed within the hour is as good as the state
             observed = customer.observation.state_observed_at if hasattr(customer, "observation") else None
             is_recent = observed is not None and observed > state.interval.start - STATE_AGE
@@ -282,7 +282,3 @@ def _read_benefit_times(row: Organization) -> Mapping[str, datetime]:
     payloads: dict[UUID, Any] = dict(benefits.values_list("pk", "payload"))
     times = {str(key): read_timestamp(load_canonical(text).get("modified_at")) for key, text in payloads.items()}
     return {key: time for key, time in times.items() if time is not None}
-
-
-def _do_nothing() -> None:
-    """No lease is held that would have to be renewed."""

@@ -77,10 +77,10 @@ def test_silence_of_polar_is_dated(viewer: Client, organization: Organization) -
     ((tone, text),) = read_notices(viewer)
     assert tone == "bad"
     asked = timezone.localtime(CustomerObservation.objects.get().answered_at)
-    since = asked if asked.date() == timezone.localdate() else None  # after midnight the day stands before the time
+    is_today = asked.date() == timezone.localdate()  # after midnight the day stands before the time
     assert text.startswith("Polar has not answered since ")
     assert text.endswith(f"; nobody was marked deleted. Run #{run.pk}")
-    assert date_format(asked, "TIME_FORMAT" if since else "DATETIME_FORMAT") in text
+    assert date_format(asked, "TIME_FORMAT" if is_today else "DATETIME_FORMAT") in text
 
 
 def test_those_marked_deleted_before_the_silence_are_counted(viewer: Client, organization: Organization) -> None:

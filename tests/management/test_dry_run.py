@@ -180,12 +180,6 @@ def test_it_is_of_whole_runs_only(arguments: tuple[str, ...], polar: FakePolar) 
     assert not polar.requests
 
 
-def deny(polar: FakePolar, number: int) -> None:
-    polar.faults.add(
-        Fault(kind="missing", operation="customers:get_state", customer=polar.customers[number], times=None)
-    )
-
-
 @pytest.mark.parametrize("times", [1, None])
 def test_first_of_all_runs_can_be_dry_though_a_state_is_denied(
     times: int | None, polar: FakePolar, settings: Settings

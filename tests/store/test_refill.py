@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -20,7 +21,7 @@ from polar_sync.models import (
     SubscriptionMeter,
 )
 from polar_sync.payloads import dump_canonical, load_canonical
-from polar_sync.store import Outcome
+from polar_sync.store import Outcome, refill
 from polar_sync.store.refill import refill_columns
 from tests.factories import apply_states, at, build_full_state, build_state, make_uuid, read_at
 from tests.store.support import take_snapshot
@@ -109,6 +110,7 @@ def test_customer_from_a_dump_without_its_observation_is_refilled_too(states: li
     Meter.objects.update(balance=-5)
     counts = refill_columns()
     assert (counts["customer"], counts["meter"]) == (3, Meter.objects.count())
+    assert CustomerObservation.objects.count() == len(states)
     assert set(refill_columns().values()) == {0}
 
 
@@ -126,3 +128,22 @@ def test_answer_that_changes_is_given_anew(states: list[dict[str, Any]]) -> None
     assert after.synced_at is not None
     assert row.synced_at is not None
     assert after.synced_at > row.synced_at
+
+
+def test_everybody_is_locked_before_their_rows_are_read(
+    states: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Customer.objects.update(locale=None)
+    Meter.objects.update(balance=-5)
+    asked: list[set[UUID]] = []
+
+    def lock_nobody(ids: Any, *, using: str) -> dict[UUID, Any]:
+        """As where all of it has gone to others meanwhile."""
+        asked.append(set(ids))
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refill, "lock_observation_records", lock_nobody)
+        assert set(refill_columns().values()) == {0}
+    assert asked == [{make_uuid(name) for name in "abc"}] * 5  # customers, and four kinds of what they have
+    assert refill_columns()["customer"] == 3
