@@ -8,6 +8,7 @@ from polar_sync.models.meter import Meter
 from polar_sync.models.organization import DailyStatistics, Organization, Verification
 from polar_sync.models.run import SyncContradiction, SyncFailure, SyncPage, SyncRun
 from polar_sync.models.subscription import Subscription, SubscriptionMeter
+from polar_sync.models.webhook import PendingRefresh, WebhookDelivery, WebhookFeed
 
 __all__ = [
     "Benefit",
@@ -18,6 +19,7 @@ __all__ = [
     "Meter",
     "MeterDefinition",
     "Organization",
+    "PendingRefresh",
     "Product",
     "Subscription",
     "SubscriptionMeter",
@@ -26,5 +28,7 @@ __all__ = [
     "SyncPage",
     "SyncRun",
     "Verification",
+    "WebhookDelivery",
+    "WebhookFeed",
     "on_primary",
 ]

@@ -17,6 +17,11 @@ class Organization(models.Model):
     polar_id = models.UUIDField(_("Polar id"), null=True, unique=True)
     server = models.CharField(_("server"), max_length=500)
     last_succeeded_at = models.DateTimeField(_("last succeeded at"), null=True)
+    complete_as_of = models.DateTimeField(
+        _("complete as of"),
+        null=True,
+        help_text=_("When, on Polar's clock, the last run that succeeded began: it proves all that was true then."),
+    )
 
     class Meta:
         verbose_name = _("organization")
