@@ -1,10 +1,12 @@
-"""How fresh the mirror of an organization is: what a run has proven, and until when all that Polar reported is in it."""
+"""How fresh the mirror of an organization is: what a run has proven, and until when Polar's reports are in it."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import settings
@@ -41,7 +43,8 @@ def get_told_until(organization: Organization) -> datetime | None:
         status__in=(WebhookDelivery.Status.RECEIVED, WebhookDelivery.Status.FAILED),
         timestamp__gt=organization.complete_as_of,
     )
-    waiting = PendingRefresh.objects.filter(organization=organization, attempts__gt=0)
+    overdue = models.Q(attempts__gt=0) | models.Q(due_at__lte=Now())
+    waiting = PendingRefresh.objects.filter(overdue, organization=organization)
     oldest = (
         unprocessed.order_by("timestamp").values_list("timestamp", flat=True).first(),
         waiting.order_by("since").values_list("since", flat=True).first(),
@@ -67,4 +70,5 @@ def _explain(organization: Organization, told_until: datetime | None, *, within:
         return f"{known}, longer than {within} ago, and the list of webhook deliveries is not read."
     feed = WebhookFeed.objects.filter(organization=organization).first()
     problem = f" {feed.problem}" if feed is not None and feed.problem else ""
-    return f"{known}, and what Polar reported is known until {told_until:%H:%M:%S}, both longer than {within} ago.{problem}"
+    reported = f"what Polar reported is known until {told_until:%Y-%m-%d %H:%M:%S}"
+    return f"{known}, and {reported}, both longer than {within} ago.{problem}"
