@@ -6,7 +6,8 @@ import copy
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,8 +16,11 @@ from polar_sync.testing.additions import Kind, Where
 from polar_sync.testing.auth import ORGANIZATION_SCOPES, TokenRegistry
 from polar_sync.testing.catalogue import Catalogue
 from polar_sync.testing.catalogue_store import Objects, Shelf
-from polar_sync.testing.customers import UNSET, CustomerStore, Record, RowKind
+from polar_sync.testing.customers import CustomerStore, Record, RowKind
+from polar_sync.testing.events import Events
 from polar_sync.testing.http import format_timestamp
+from polar_sync.testing.sender import Sender
+from polar_sync.testing.webhooks import Webhooks
 
 
 def get_utc_now() -> datetime:
@@ -30,6 +34,7 @@ class Shared:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     tokens: TokenRegistry = field(default_factory=TokenRegistry)
+    sender: Sender = field(default_factory=Sender)
 
 
 class Foundation:
@@ -56,6 +61,10 @@ class Foundation:
         self.shelf = Shelf(self.catalogue, organization_id=self.organization_id)
         self.store = CustomerStore()
         self.access_token = self.create_token()
+        self.webhooks = Webhooks(
+            seed=seed, organization_id=self.organization_id, now=self.now, sender=self.shared.sender
+        )
+        self.events = Events(self)
 
     def now(self) -> datetime:
         return self.clock() + self.clock_offset
@@ -76,6 +85,15 @@ class Foundation:
         """Have `token` answered with 401 from now on."""
         with self.shared.lock:
             self.shared.tokens.revoke(token)
+
+    @contextmanager
+    def _changing(self, record: Record) -> Iterator[None]:
+        """Around a change of a customer's state: forget what was prepared, and tell of the new state after it."""
+        before = record.build_state() if self.webhooks.stale_states else None
+        yield
+        record.renew_state()
+        self.store.touch(record)
+        self.events.tell_state(record, before=before)
 
     def get_record(self, customer_id: str | uuid.UUID) -> Record:
         """The living record itself; call `store.touch` after changing it."""
@@ -104,16 +122,42 @@ class CatalogueOwner(Foundation):
         return self._copy(self.shelf.meters)
 
     def update_product(self, product_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
-        """Change fields of a product, in all lists, and give it back; an unknown id raises `KeyError`."""
-        return self._update(self.shelf.products, product_id, fields)
+        """Change fields of a product, in all lists, and give it back; an unknown id raises `KeyError`.
+
+        `modified_at` moves unless it is given, as that of benefits and meters does.
+        """
+        with self.shared.lock:
+            product = self._update(self.shelf.products, product_id, fields)
+            self.events.tell_object("product.updated", product)
+            return product
 
     def update_benefit(self, benefit_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
         """Change fields of a benefit, in all lists, and give it back; an unknown id raises `KeyError`.
 
-        States hold the type and the metadata of a benefit in each grant and keep them, as Polar's cached states do;
-        the grants of a list follow their state in these two.
+        States hold the metadata of a benefit in each grant. Nothing but `benefit.updated` tells that these have
+        changed: until something else of a customer does, its state is answered as it was, from Polar's cache.
         """
-        return self._update(self.shelf.benefits, benefit_id, fields)
+        with self.shared.lock:
+            benefit = self._update(self.shelf.benefits, benefit_id, fields)
+            if "metadata" in fields:
+                for record in self.store:
+                    self._renew_grants(record, benefit)
+            self.events.tell_object("benefit.updated", benefit)
+            return benefit
+
+    def _renew_grants(self, record: Record, benefit: dict[str, Any]) -> None:
+        """Have the lists show a benefit's new metadata, and the state stay what it was."""
+        grants = record.get_children("granted_benefits")
+        changed = [
+            {**one, "benefit_metadata": copy.deepcopy(benefit["metadata"])}
+            if isinstance(one, dict) and one.get("benefit_id") == benefit["id"]
+            else one
+            for one in grants
+        ]
+        if changed != grants:
+            record.cached_state_body = record.cached_state_body or record.state_body
+            record.set_children("granted_benefits", changed)
+            self.store.touch(record)
 
     def update_meter(self, meter_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
         """Change fields of a meter, in all lists, and give it back; an unknown id raises `KeyError`."""
@@ -143,14 +187,44 @@ class CatalogueOwner(Foundation):
         """Give a customer one more meter, as a state shows it, in its state (oldest first) and in the list."""
         with self.shared.lock:
             record = self.get_record(customer_id)
-            if record.state is UNSET:
-                record.children["active_meters"] = _add_by_age(record.children["active_meters"], meter)
-            else:
-                meters = _add_by_age(record.state["active_meters"], meter)
-                record.state = {**record.state, "active_meters": meters}
-            if "meter" in record.listed:
-                record.listed["meter"] = [*record.listed["meter"], (0, copy.deepcopy(meter))]
-            self.store.touch(record)
+            with self._changing(record):
+                record.set_children("active_meters", _add_by_age(record.get_children("active_meters"), meter))
+                if "meter" in record.listed:
+                    record.listed = {
+                        **record.listed,
+                        "meter": [*record.listed["meter"], (0, copy.deepcopy(meter))],
+                    }
+
+    def recount(
+        self,
+        customer_id: str | uuid.UUID,
+        meter: str | uuid.UUID,
+        *,
+        consumed: float | None = None,
+        credited: float | None = None,
+    ) -> dict[str, Any]:
+        """Count a customer's meter anew and give it back as the state shows it; one that was not counted yet is added.
+
+        `meter` is a meter of the catalogue. Units that are not given stay; `modified_at` moves all the same.
+        """
+        with self.shared.lock:
+            record, now = self.get_record(customer_id), format_timestamp(self.now())
+            meters = record.get_children("active_meters")
+            old = next((one for one in meters if one["meter_id"] == str(meter)), None)
+            own = {"id": self.make_id(), "created_at": now, "modified_at": None} if old is None else old
+            known = old or {"consumed_units": 0.0, "credited_units": 0}
+            units = {
+                "consumed_units": known["consumed_units"] if consumed is None else consumed,
+                "credited_units": known["credited_units"] if credited is None else credited,
+            }
+            balance = {"balance": units["credited_units"] - units["consumed_units"]}
+            changed = {**own, "modified_at": old and now, "meter_id": str(meter), **units, **balance}
+            with self._changing(record):
+                record.set_children("active_meters", _add_by_age([one for one in meters if one is not old], changed))
+                if "meter" in record.listed:
+                    others = [(place, one) for place, one in record.listed["meter"] if one["id"] != changed["id"]]
+                    record.listed = {**record.listed, "meter": [*others, (0, changed)]}
+            return copy.deepcopy(changed)
 
     def set_listed(self, customer_id: str | uuid.UUID, kind: RowKind, objects: Iterable[dict[str, Any]]) -> None:
         """Have a list show these objects of a customer, as a state would have them, whatever its state says."""
@@ -175,7 +249,8 @@ class CatalogueOwner(Foundation):
 
     def _update(self, objects: Objects, object_id: str | uuid.UUID, fields: dict[str, Any]) -> dict[str, Any]:
         with self.shared.lock:
-            updated = self.shelf.update(objects, str(object_id), fields)
+            moved = {"modified_at": format_timestamp(self.now()), **fields}
+            updated = self.shelf.update(objects, str(object_id), moved)
             self.store.forget_all()
             return updated
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from polar_sync.testing.auth import SESSION_SCOPES
+from polar_sync.testing.changes import fix_scopes, list_objects, put_object
 from polar_sync.testing.customers import (
+    Record,
     build_avatar_url,
     build_defaults,
     scrub_customer,
     strip_children,
     to_plain,
 )
-from polar_sync.testing.foundation import CatalogueOwner
 from polar_sync.testing.http import format_timestamp
+from polar_sync.testing.subscriptions import SubscriptionOwner
 
+BILLABLE = frozenset({"trialing", "active", "past_due"})
 SESSION_LIFETIME = timedelta(hours=1)
 
 
-class FakeOrganization(CatalogueOwner):
+class FakeOrganization(SubscriptionOwner):
     """The data of one organization, and the Python way to look at it and to change it.
 
     `clock` gives the present time (aware); `clock_offset` sets this server's clock off from it, in the `Date` header
@@ -34,6 +39,8 @@ class FakeOrganization(CatalogueOwner):
     `shuffle_arrays` a state's subscriptions and grants do; with `shows_deleted` the lists of grants and customers'
     meters keep the rows of deleted customers; with `lists_other_price` a subscription with several prices has another
     deprecated `price_id` in the list than in the state. All four can be set at any time.
+
+    Changes make the events that Polar makes, for the endpoints of `webhooks`; without any, none are made.
     """
 
     def create_session(self, customer_id: str | uuid.UUID) -> dict[str, Any]:
@@ -83,26 +90,32 @@ class FakeOrganization(CatalogueOwner):
             return copy.deepcopy(self.get_record(customer_id).build_customer())
 
     def get_state(self, customer_id: str | uuid.UUID) -> Any:
-        """What `GET /v1/customers/{id}/state` answers."""
+        """What `GET /v1/customers/{id}/state` answers where it is not cached."""
         with self.shared.lock:
             return copy.deepcopy(self.get_record(customer_id).build_state())
 
     # Changing
 
-    def create_customer(self, **fields: Any) -> dict[str, Any]:
-        """Add a customer and give it back; what is not given gets Polar's default, and an email of its own."""
+    def create_customer(self, *, owner: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Add a customer and give it back; what is not given gets Polar's default, and an email of its own.
+
+        `owner` is the member whom a team starts with; only `member.created` shows it.
+        """
         given = {name: to_plain(value) for name, value in fields.items()}
         with self.shared.lock:
             now = self.now()
             defaults = build_defaults(given, customer_id=self.make_id(), organization_id=self.organization_id, now=now)
             customer = {**defaults, **given}
-            self.store.put(copy.deepcopy(customer), now=now)
+            record = self.store.put(copy.deepcopy(customer), now=now)
+            self.events.tell_member(record, "created", email=(owner or {}).get("email"))
+            self.events.tell_customer(record, "created")
         return customer
 
     def update_customer(self, customer_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
         """Change fields of a customer and give it back; `modified_at` moves unless it is given."""
         with self.shared.lock:
             record = self.get_record(customer_id)
+            before = record.build_state() if self.webhooks.stale_states else None
             changes = {name: to_plain(value) for name, value in fields.items()}
             if "billing_name" in changes:
                 record.has_own_billing_name = True
@@ -114,20 +127,48 @@ class FakeOrganization(CatalogueOwner):
             record.customer = {**record.customer, **copy.deepcopy(changes)}
             if isinstance(record.state, dict):
                 record.state = {**record.state, **copy.deepcopy(changes)}
+            record.renew_state()
             self.store.touch(record)
+            self.events.tell_customer(record, "updated", before=before)
             return copy.deepcopy(record.customer)
 
     def delete_customer(self, customer_id: str | uuid.UUID, *, anonymize: bool = False) -> None:
-        """Delete a customer: 404 from now on, its external id free, its sessions over."""
+        """Delete a customer: 404 from now on, its external id free, its sessions over.
+
+        Subscriptions and grants end in jobs that come after it, so that the first state after the deletion still holds
+        the grants. What `shows_deleted` keeps in the lists stays as it was.
+        """
         with self.shared.lock:
             record = self.get_record(customer_id)
+            fix_scopes(record)
             if isinstance(record.customer, dict):
+                self.events.tell_member(record, "deleted")
                 now = format_timestamp(self.now())
                 scrubbed = scrub_customer(record.customer) if anonymize else {}
                 gone = {"external_id": None, "modified_at": now, "deleted_at": now}
                 record.customer = {**record.customer, **scrubbed, **gone}
+                if isinstance(record.state, dict):
+                    record.state = {**record.state, **scrubbed, **gone}
             self.store.remove(record)
             self.shared.tokens.revoke_sessions(record.key)
+            self._tell_end(record)
+
+    def _tell_end(self, record: Record) -> None:
+        """What is told of a deleted customer and of everything that ends with it."""
+        ended = dataclasses.replace(record, rows={})
+        now = format_timestamp(self.now())
+        for one in list_objects(ended, "subscription"):
+            if one.get("status") in BILLABLE:
+                whole = {**one, **self._build_end(), "modified_at": now}
+                put_object(ended, "subscription", whole)
+                self.events.tell_subscription(ended, whole, before=one)
+        self.events.tell_customer(ended, "deleted")
+        granted = [one for one in list_objects(ended, "grant") if one.get("granted_at") is not None]
+        for one in granted:
+            self._revoke_grant(ended, one)
+        if granted:
+            ended.forget_bodies()
+            self.events.tell_state(ended)
 
     def replace_state(self, customer_id: str | uuid.UUID, state: Any) -> None:
         """Serve `state`, whatever it is, as the state of a customer.
@@ -150,13 +191,13 @@ class FakeOrganization(CatalogueOwner):
         """
         with self.shared.lock:
             for record in self.store:
-                record.cached_state_body = record.state_body
+                record.cached_state_body, record.is_held = record.state_body, True
 
     def renew_states(self) -> None:
         """Answer present states again, as Polar does once its job has renewed the cache."""
         with self.shared.lock:
             for record in self.store:
-                record.cached_state_body = None
+                record.cached_state_body, record.is_held = None, False
 
     def put_state(self, state: dict[str, Any]) -> str:
         """Add the customer of this state as it is, or replace it; gives its id back.
