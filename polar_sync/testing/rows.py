@@ -202,6 +202,11 @@ class Row:
     is_present: bool = False
     is_hidden: bool = False
 
+    def get_field(self, name: str, default: Any) -> Any:
+        """A field as the list shows it, also one that only the list has."""
+        own = self.record.get_list_fields(self.source) if self.record is not None else {}
+        return own.get(name, self.source.get(name, default))
+
     def get_text(self, name: str) -> str | None:
         """A field where it is text."""
         value = self.source.get(name)
