@@ -94,6 +94,21 @@ def test_times_of_events_and_deliveries_never_repeat_though_the_clock_stands(rec
     assert {one.headers["webhook-timestamp"] for one in receiver.received} == {str(int(moment.timestamp()))}
 
 
+def test_clock_is_not_asked_while_the_server_is_made() -> None:
+    times: list[datetime] = []
+    FakePolar(seed=1, clock=lambda: times[-1])
+
+
+def test_clock_that_is_set_back_is_followed(polar: FakePolar) -> None:
+    polar.webhooks.sender.stop()
+    polar.webhooks.add_endpoint(NOWHERE, events=["customer.created"])
+    polar.create_customer()
+    polar.clock_offset = timedelta(hours=-3)
+    polar.create_customer()
+    earlier, later = (one.created_at for one in polar.webhooks.events)
+    assert timedelta(hours=2) < earlier - later < timedelta(hours=3)
+
+
 def test_failed_attempts_are_tried_again_ten_times_in_all(polar: FakePolar, receiver: Receiver) -> None:
     receiver.answer = lambda _: 503
     polar.webhooks.add_endpoint(receiver.url, events=["customer.created"])
