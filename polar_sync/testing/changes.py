@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from polar_sync.testing.catalogue import derive_id
 from polar_sync.testing.customers import Record
@@ -27,6 +27,7 @@ STATE_FIELDS: dict[Kind, tuple[str, ...]] = {
 }
 # A recorded grant says in its benefit what a state says of that.
 RENAMED = {"benefit_type": "type", "benefit_metadata": "metadata"}
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ARRAYS: dict[Kind, str] = {"subscription": "active_subscriptions", "grant": "granted_benefits"}
 # Built anew for each answer.
 NESTED = frozenset({"customer", "user", "benefit", "product", "price", "prices", "discount"})
@@ -56,6 +57,11 @@ def list_objects(record: Record, kind: Kind) -> list[dict[str, Any]]:
         {**recorded.get(key, {}), **known.get(key, {}), **record.list_fields.get(key, {})}
         for key in dict.fromkeys([*known, *recorded])
     ]
+
+
+def index_objects(record: Record, kind: Kind) -> dict[str, dict[str, Any]]:
+    """The same by their ids; what has none cannot be told of."""
+    return {one["id"]: one for one in list_objects(record, kind) if isinstance(one.get("id"), str)}
 
 
 def find_object(records: Iterable[Record], kind: Kind, value: Object) -> Found:

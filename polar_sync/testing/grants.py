@@ -55,6 +55,11 @@ def build_grant_properties(
     return every.get(benefit.type, {})
 
 
+def build_revocation(now: str) -> dict[str, Any]:
+    """What a grant is once it is revoked."""
+    return {"granted_at": None, "is_granted": False, "revoked_at": now, "is_revoked": True, "error": None}
+
+
 class GrantOwner(CatalogueOwner):
     """The Python way to change the benefits that customers have; each change makes the events that Polar makes.
 
@@ -79,6 +84,9 @@ class GrantOwner(CatalogueOwner):
         with self.shared.lock:
             record = self.get_record(customer_id)
             scope = {"subscription_id": subscription and get_id(subscription), "order_id": order_id and str(order_id)}
+            known = self._find_grant(record, get_id(benefit), scope=scope)
+            if known is not None and known.get("granted_at") is not None:
+                return copy.deepcopy(strip_nested(known))
             with self._changing(record):
                 return copy.deepcopy(self._grant(record, get_id(benefit), scope=scope, fields=fields))
 
@@ -102,7 +110,7 @@ class GrantOwner(CatalogueOwner):
                 changed = {"modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
                 whole = {**found.whole, **changed}
                 put_object(found.record, "grant", whole)
-                self.events.tell_grant(found.record, whole, "updated", previous=found.whole.get("properties"))
+                self.event_maker.tell_grant(found.record, whole, "updated", previous=found.whole.get("properties"))
             return copy.deepcopy(strip_nested(whole))
 
     def revoke_grant(self, grant: Object) -> dict[str, Any]:
@@ -134,7 +142,7 @@ class GrantOwner(CatalogueOwner):
         properties = previous if old or is_failed else self._make_properties(benefit, number=record.sequence)
         whole = {**given, **said, **GRANTED, "granted_at": now, "properties": properties, **copy.deepcopy(fields)}
         put_object(record, "grant", whole)
-        self.events.tell_grant(record, whole, "created", previous=previous)
+        self.event_maker.tell_grant(record, whole, "created", previous=previous)
         return strip_nested(whole)
 
     def _find_grant(self, record: Record, benefit_id: str, *, scope: dict[str, Any]) -> dict[str, Any] | None:
@@ -157,8 +165,7 @@ class GrantOwner(CatalogueOwner):
 
     def _revoke_grant(self, record: Record, grant: dict[str, Any]) -> dict[str, Any]:
         now = format_timestamp(self.now())
-        gone = {"granted_at": None, "is_granted": False, "revoked_at": now, "is_revoked": True, "error": None}
-        whole = {**grant, **get_scope(record, grant), **gone, "modified_at": now}
+        whole = {**grant, **get_scope(record, grant), **build_revocation(now), "modified_at": now}
         put_object(record, "grant", whole)
-        self.events.tell_grant(record, whole, "revoked", previous=grant.get("properties"))
+        self.event_maker.tell_grant(record, whole, "revoked", previous=grant.get("properties"))
         return whole

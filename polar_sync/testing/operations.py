@@ -124,6 +124,9 @@ def update_customer(organization: FakeOrganization, record: Record, changes: dic
         raise refuse_values(wrong)
     if any(name not in record.customer or record.customer[name] != value for name, value in values.items()):
         organization.update_customer(record.key, **values)
+    else:
+        # Nothing moves, and it is told all the same.
+        organization.event_maker.tell_customer(record, "updated")
 
 
 def _check_organization(organization_id: Any) -> list[Detail]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from polar_sync.testing.auth import SESSION_SCOPES
-from polar_sync.testing.changes import fix_scopes, list_objects, put_object
+from polar_sync.testing.changes import KINDS, Kind, fix_scopes, index_objects, put_object
 from polar_sync.testing.customers import (
     Record,
     build_avatar_url,
@@ -20,6 +21,7 @@ from polar_sync.testing.customers import (
     strip_children,
     to_plain,
 )
+from polar_sync.testing.grants import build_revocation
 from polar_sync.testing.http import format_timestamp
 from polar_sync.testing.subscriptions import SubscriptionOwner
 
@@ -40,7 +42,8 @@ class FakeOrganization(SubscriptionOwner):
     meters keep the rows of deleted customers; with `lists_other_price` a subscription with several prices has another
     deprecated `price_id` in the list than in the state. All four can be set at any time.
 
-    Changes make the events that Polar makes, for the endpoints of `webhooks`; without any, none are made.
+    Changes make the events that Polar makes, for the endpoints of `webhooks`; without any, none are made. With
+    `has_members` (organizations of today) each customer has an owner, of whom `member.created` and `.deleted` tell.
     """
 
     def create_session(self, customer_id: str | uuid.UUID) -> dict[str, Any]:
@@ -107,15 +110,15 @@ class FakeOrganization(SubscriptionOwner):
             defaults = build_defaults(given, customer_id=self.make_id(), organization_id=self.organization_id, now=now)
             customer = {**defaults, **given}
             record = self.store.put(copy.deepcopy(customer), now=now)
-            self.events.tell_member(record, "created", email=(owner or {}).get("email"))
-            self.events.tell_customer(record, "created")
+            self.event_maker.tell_member(record, "created", email=(owner or {}).get("email"))
+            self.event_maker.tell_customer(record, "created")
         return customer
 
     def update_customer(self, customer_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
         """Change fields of a customer and give it back; `modified_at` moves unless it is given."""
         with self.shared.lock:
             record = self.get_record(customer_id)
-            before = record.build_state() if self.webhooks.stale_states else None
+            before = self._note_state(record)
             changes = {name: to_plain(value) for name, value in fields.items()}
             if "billing_name" in changes:
                 record.has_own_billing_name = True
@@ -129,7 +132,7 @@ class FakeOrganization(SubscriptionOwner):
                 record.state = {**record.state, **copy.deepcopy(changes)}
             record.renew_state()
             self.store.touch(record)
-            self.events.tell_customer(record, "updated", before=before)
+            self.event_maker.tell_customer(record, "updated", before=before)
             return copy.deepcopy(record.customer)
 
     def delete_customer(self, customer_id: str | uuid.UUID, *, anonymize: bool = False) -> None:
@@ -140,9 +143,9 @@ class FakeOrganization(SubscriptionOwner):
         """
         with self.shared.lock:
             record = self.get_record(customer_id)
-            fix_scopes(record)
+            before = self._note_state(record)
             if isinstance(record.customer, dict):
-                self.events.tell_member(record, "deleted")
+                self.event_maker.tell_member(record, "deleted")
                 now = format_timestamp(self.now())
                 scrubbed = scrub_customer(record.customer) if anonymize else {}
                 gone = {"external_id": None, "modified_at": now, "deleted_at": now}
@@ -151,38 +154,103 @@ class FakeOrganization(SubscriptionOwner):
                     record.state = {**record.state, **scrubbed, **gone}
             self.store.remove(record)
             self.shared.tokens.revoke_sessions(record.key)
-            self._tell_end(record)
+            if self.webhooks.endpoints:
+                self._tell_end(record, before=before)
 
-    def _tell_end(self, record: Record) -> None:
+    def _tell_end(self, record: Record, *, before: Any) -> None:
         """What is told of a deleted customer and of everything that ends with it."""
         ended = dataclasses.replace(record, rows={})
+        fix_scopes(ended)
         now = format_timestamp(self.now())
-        for one in list_objects(ended, "subscription"):
+        for one in index_objects(ended, "subscription").values():
             if one.get("status") in BILLABLE:
                 whole = {**one, **self._build_end(), "modified_at": now}
                 put_object(ended, "subscription", whole)
-                self.events.tell_subscription(ended, whole, before=one)
-        self.events.tell_customer(ended, "deleted")
-        granted = [one for one in list_objects(ended, "grant") if one.get("granted_at") is not None]
+                self.event_maker.tell_subscription(ended, whole, before=one)
+        self.event_maker.tell_customer(ended, "deleted", before=before)
+        granted = [one for one in index_objects(ended, "grant").values() if one.get("granted_at") is not None]
         for one in granted:
             self._revoke_grant(ended, one)
         if granted:
             ended.forget_bodies()
-            self.events.tell_state(ended)
+            self.event_maker.tell_state(ended)
 
     def replace_state(self, customer_id: str | uuid.UUID, state: Any) -> None:
         """Serve `state`, whatever it is, as the state of a customer.
 
-        Where it is an object with the customer's own id, the customer's own fields are taken from it too.
+        Where it is an object with the customer's own id, the customer's own fields are taken from it too. Events tell
+        of each thing that has changed by it.
         """
         with self.shared.lock:
-            record = self.get_record(customer_id)
+            self._replace_state(self.get_record(customer_id), state)
+
+    def _replace_state(self, record: Record, state: Any, *, is_new: bool = False) -> None:
+        with self._comparing(record, is_new=is_new):
             record.state = copy.deepcopy(state)
             record.listed = {}
             if isinstance(state, dict) and state.get("id") == record.key:
                 record.customer = strip_children(record.state)
                 record.has_own_billing_name = record.get_text("billing_name") != record.get_text("name")
+            record.renew_state()
             self.store.touch(record)
+
+    @contextmanager
+    def _comparing(self, record: Record, *, is_new: bool = False) -> Iterator[None]:
+        """Around a change of anything: tell of what differs after it. Without endpoints there is nobody to tell."""
+        if not self.webhooks.endpoints:
+            yield
+            return
+        state, customer, before = record.build_state(), record.customer, self._note_state(record)
+        known = {kind: index_objects(record, kind) for kind in KINDS}
+        yield
+        if is_new:
+            self.event_maker.tell_member(record, "created")
+            self.event_maker.tell_customer(record, "created")
+        elif record.customer != customer:
+            self.event_maker.tell_customer(record, "updated", before=before)
+        self._tell_objects(record, known)
+        if record.build_state() != state and record.customer == customer and not is_new:
+            self.event_maker.tell_state(record, before=before)
+
+    def _tell_objects(self, record: Record, known: dict[Kind, dict[str, dict[str, Any]]]) -> None:
+        now = format_timestamp(self.now())
+        ends: dict[Kind, dict[str, Any]] = {
+            "subscription": {**self._build_end(), "modified_at": now},
+            "grant": {**build_revocation(now), "modified_at": now},
+        }
+        for kind in KINDS:
+            present = index_objects(record, kind)
+            for key, old in known[kind].items():
+                if key not in present:
+                    self._tell_object(record, kind, {**old, **ends[kind]}, before=old)
+            for key, one in present.items():
+                if known[kind].get(key) != one:
+                    self._tell_object(record, kind, one, before=known[kind].get(key))
+
+    def _tell_object(self, record: Record, kind: Kind, one: dict[str, Any], *, before: dict[str, Any] | None) -> None:
+        if kind == "subscription":
+            self.event_maker.tell_subscription(record, one, before=before)
+            return
+        was_granted = before is not None and before.get("granted_at") is not None
+        is_granted = one.get("granted_at") is not None
+        what = "updated" if was_granted and is_granted else "revoked" if was_granted else "created"
+        self.event_maker.tell_grant(record, one, what, previous=before and before.get("properties"))
+
+    def set_other_subscriptions(self, customer_id: str | uuid.UUID, subscriptions: Iterable[dict[str, Any]]) -> None:
+        """What the list of subscriptions has of a customer and the state has not, such as past due ones."""
+        with self.shared.lock:
+            record = self.get_record(customer_id)
+            with self._comparing(record):
+                record.other_subscriptions = copy.deepcopy(list(subscriptions))
+                self.store.touch(record)
+
+    def set_other_grants(self, customer_id: str | uuid.UUID, grants: Iterable[dict[str, Any]]) -> None:
+        """What the list of grants has of a customer and the state has not: revoked ones."""
+        with self.shared.lock:
+            record = self.get_record(customer_id)
+            with self._comparing(record):
+                record.other_grants = copy.deepcopy(list(grants))
+                self.store.touch(record)
 
     def hold_states(self) -> None:
         """Answer the state of every customer there is as it is now, whatever changes, as Polar does from its cache.
@@ -208,9 +276,9 @@ class FakeOrganization(SubscriptionOwner):
         if not isinstance(key, str):
             raise TypeError("a state needs an id that is text; use put_raw_item for anything else")
         with self.shared.lock:
-            if self.store.find(key) is None:
-                self.store.put(strip_children(state), now=self.now(), key=key)
-            self.replace_state(key, state)
+            known = self.store.find(key)
+            record = known or self.store.put(strip_children(state), now=self.now(), key=key)
+            self._replace_state(record, state, is_new=known is None)
         return key
 
     def put_raw_item(self, item: Any) -> str:
@@ -219,7 +287,9 @@ class FakeOrganization(SubscriptionOwner):
         An object with an `id` in text that is new can also be got by it; its state is the object with empty arrays.
         """
         with self.shared.lock:
-            return self.store.put(copy.deepcopy(item), now=self.now()).key
+            record = self.store.put(copy.deepcopy(item), now=self.now())
+            self.event_maker.tell_customer(record, "created")
+            return record.key
 
     def set_balance(self, customer_id: str | uuid.UUID, cents: int) -> None:
         """What the old balance operation answers for a customer; positive is credit."""

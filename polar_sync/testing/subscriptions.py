@@ -10,20 +10,18 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from polar_sync.testing.catalogue_store import Objects
 from polar_sync.testing.changes import (
     PRESENT,
     Object,
     find_object,
     fix_scopes,
-    get_id,
     list_objects,
     put_object,
     strip_nested,
 )
 from polar_sync.testing.customers import Record
-from polar_sync.testing.grants import GrantOwner
 from polar_sync.testing.http import format_timestamp
+from polar_sync.testing.orders import OrderOwner
 
 PERIODS = {
     "day": timedelta(days=1),
@@ -36,7 +34,7 @@ INCOMPLETE = frozenset({"incomplete", "incomplete_expired"})
 UNCANCELED: dict[str, Any] = {"cancel_at_period_end": False, "canceled_at": None, "ends_at": None}
 
 
-class SubscriptionOwner(GrantOwner):
+class SubscriptionOwner(OrderOwner):
     """The Python way to change subscriptions; each change makes the events that Polar makes.
 
     Subscriptions are named by their id or by an object that has it, such as an item of the list; an unknown one is a
@@ -53,13 +51,13 @@ class SubscriptionOwner(GrantOwner):
         """
         with self.shared.lock:
             record = self.get_record(customer_id)
-            chosen = self._get_product(self.shelf.products, product)
+            chosen = self.get_product(product)
             built = self._build_subscription(chosen, status=status)
             whole = {**built, **copy.deepcopy(fields)}
             with self._changing(record):
                 fix_scopes(record)
                 put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole)
+                self.event_maker.tell_subscription(record, whole)
                 self._follow_status(record, whole, before={})
             return copy.deepcopy(whole)
 
@@ -128,7 +126,7 @@ class SubscriptionOwner(GrantOwner):
     def change_product(self, subscription: Object, product: Object) -> dict[str, Any]:
         """Move a subscription to another product; what this does not give is revoked before anything is granted."""
         with self.shared.lock:
-            chosen = self._get_product(self.shelf.products, product)
+            chosen = self.get_product(product)
             return self.update_subscription(subscription, **build_price(chosen), product_id=chosen["id"])
 
     def update_subscription(
@@ -143,16 +141,10 @@ class SubscriptionOwner(GrantOwner):
                 moved = {"modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
                 whole = {**found.whole, **moved}
                 put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole, before=found.whole, kinds=kinds)
+                self.event_maker.tell_subscription(record, whole, before=found.whole, kinds=kinds)
                 if not keeps_benefits:
                     self._follow_status(record, whole, before=found.whole)
             return copy.deepcopy(strip_nested(whole))
-
-    def _get_product(self, products: Objects, product: Object | None) -> dict[str, Any]:
-        key = next(iter(products)) if product is None else get_id(product)
-        if key not in products:
-            raise KeyError(f"there is no product {key}")
-        return products[key]
 
     def _build_subscription(self, product: dict[str, Any], *, status: str) -> dict[str, Any]:
         now = self.now()
