@@ -299,7 +299,8 @@ class RowIndex:
         else:
             item = additions.extend(kind, "lists", item)
         key = rank_field(own, DEFAULT_SORTINGS[kind])
-        return Row(own, split_json(item), key, record, label, sequence)
+        further = record.get_list_fields(own)
+        return Row({**own, **further} if further else own, split_json(item), key, record, label, sequence)
 
 
 def enumerate_sources(record: Record, kind: RowKind) -> Iterator[tuple[int, Any]]:

@@ -57,7 +57,7 @@ class SubscriptionOwner(OrderOwner):
             with self._changing(record):
                 fix_scopes(record)
                 put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole)
+                self.event_maker.tell_subscription(record, whole)
                 self._follow_status(record, whole, before={})
             return copy.deepcopy(whole)
 
@@ -141,7 +141,7 @@ class SubscriptionOwner(OrderOwner):
                 moved = {"modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
                 whole = {**found.whole, **moved}
                 put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole, before=found.whole, kinds=kinds)
+                self.event_maker.tell_subscription(record, whole, before=found.whole, kinds=kinds)
                 if not keeps_benefits:
                     self._follow_status(record, whole, before=found.whole)
             return copy.deepcopy(strip_nested(whole))
