@@ -163,6 +163,14 @@ class GrantOwner(CatalogueOwner):
             own, rng=self._rng, make_id=self.make_id, meter_id=meter_id, created=self.now(), number=number
         )
 
+    def _cycle_grants(self, record: Record, *, subscription_id: str) -> None:
+        """Take what a subscription gives into its next period."""
+        for grant in list_objects(record, "grant"):
+            if grant.get("subscription_id") == subscription_id and grant.get("granted_at") is not None:
+                whole = {**grant, "modified_at": format_timestamp(self.now())}
+                put_object(record, "grant", whole)
+                self.event_maker.tell_grant(record, whole, "cycled", previous=grant.get("properties"))
+
     def _revoke_grant(self, record: Record, grant: dict[str, Any]) -> dict[str, Any]:
         now = format_timestamp(self.now())
         whole = {**grant, **get_scope(record, grant), **build_revocation(now), "modified_at": now}

@@ -39,7 +39,7 @@ TICK = timedelta(microseconds=1)
 NEVER = datetime.min.replace(tzinfo=UTC)
 # A clock that went back by more than this was set back.
 JITTER = timedelta(seconds=1)
-# Of what a nasty option may strike, this share is struck.
+# How many of the events that an option such as `sends_duplicates` is about it strikes.
 SHARE = 0.5
 
 
@@ -48,7 +48,8 @@ class Webhooks:
 
     `timeout` (seconds) and `retry_delays` (one for each attempt after the first) are those of every endpoint;
     `POLAR_RETRY_DELAYS` are about Polar's own. `post` is what sends: put another function there to deliver without a
-    socket. The times of a delivery are the organization's, also where its clock is off.
+    socket. The times of a delivery are the organization's, also where its clock is off. A test whose receiver sees the
+    database of its own thread only sets `sender.is_background` to False: `flush` then sends in the thread of the test.
 
     Polar does all of these now and then, this server only when told to, from random numbers of its own:
     `out_of_order` lets an event wait up to `max_delay` seconds, so that events arrive in another order;

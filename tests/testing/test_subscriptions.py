@@ -181,7 +181,11 @@ def test_period_that_was_asked_to_pause_is_in_the_list_and_not_in_the_state(
 
 def test_new_period_begins_where_the_old_one_ends(polar: FakePolar, subscription: dict[str, Any]) -> None:
     cycled = polar.cycle(subscription)
-    assert take_types(polar) == ["subscription.cycled", "subscription.updated", STATE]
+    told = take(polar)
+    grants = ["benefit_grant.cycled"] * 3
+    assert [one["type"] for one in told] == ["subscription.cycled", "subscription.updated", *grants, STATE]
+    assert {one["data"]["is_granted"] for one in told[2:5]} == {True}
+    assert None not in {one["modified_at"] for one in told[-1]["data"]["granted_benefits"]}
     assert cycled["current_period_start"] == subscription["current_period_end"]
     ends, starts = (datetime.fromisoformat(cycled[f"current_period_{name}"]) for name in ("end", "start"))
     assert ends - starts == PERIODS["month"]
