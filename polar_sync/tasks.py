@@ -239,7 +239,7 @@ def _queue_pages(run: int, workers: int) -> None:
 
 def _queue(task: Any, *arguments: Any, countdown: float | None = None, **options: Any) -> None:
     """Send after commit: a worker must never be quicker than the rows that it is told of."""
-    send = partial(task.apply_async, arguments, options, countdown=countdown)
+    send = partial(task.apply_async, arguments, kwargs=options, countdown=countdown)
     transaction.on_commit(send, using=router.db_for_write(SyncRun))
 
 
