@@ -64,6 +64,9 @@ class WebhookDelivery(models.Model):
             models.Index(
                 fields=("organization", "id"), condition=models.Q(status="received"), name="polar_delivery_pending"
             ),
+            models.Index(
+                fields=("organization", "id"), condition=models.Q(status="failed"), name="polar_delivery_failed"
+            ),
             models.Index(fields=("customer_id", "timestamp"), name="polar_delivery_customer"),
             models.Index(fields=("received_at",), name="polar_delivery_received"),
         )

@@ -1,0 +1,26 @@
+"""Indexes of what the admin asks for most: which customers changed last, and which deliveries failed."""
+
+from django.db import migrations, models
+
+from polar_sync.migrations._operations import AddIndex
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [("polar_sync", "0009_webhooks")]
+
+    operations = [
+        AddIndex(
+            model_name="customer",
+            index=models.Index(fields=["synced_at"], name="polar_customer_synced"),
+        ),
+        AddIndex(
+            model_name="webhookdelivery",
+            index=models.Index(
+                fields=["organization", "id"],
+                name="polar_delivery_failed",
+                condition=models.Q(status="failed"),
+            ),
+        ),
+    ]
