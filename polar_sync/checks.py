@@ -34,6 +34,8 @@ IDS = {
     Mistake.BAD_ORGANIZATION_ID: "polar_sync.E008",
     Mistake.BAD_REQUESTS_PER_MINUTE: "polar_sync.E009",
     Mistake.SAME_TOKEN: "polar_sync.E010",
+    Mistake.EMPTY_WEBHOOK_SECRET: "polar_sync.E014",
+    Mistake.UNREADABLE_WEBHOOK_SECRET: "polar_sync.E015",
 }
 UNUSABLE_STORAGE = "polar_sync.E011"
 UNSUPPORTED_DATABASE = "polar_sync.E012"
@@ -49,7 +51,7 @@ Apps = Sequence[AppConfig] | None
 
 @register(TAG)
 def check_settings(app_configs: Apps, **options: object) -> list[CheckMessage]:
-    """E001 to E010: whatever in `POLAR_SYNC` cannot be read."""
+    """E001 to E010, E014 and E015: whatever in `POLAR_SYNC` cannot be read."""
     return [Error(str(error), id=IDS[error.mistake]) for error in settings.find_errors()]
 
 

@@ -2,6 +2,9 @@
 
 `customer_changed` is sent once for each customer of which anything changed, with `sender` the `Customer` model,
 `organization` (the `Organization`), `customer_id` and `changes`, a tuple of `polar_sync.store.Change`.
+
+`webhook_endpoint_disabled` is sent when Polar is first seen to have disabled the endpoint, so that it makes no events,
+with `sender` the `WebhookFeed` model, `organization` and `problem`, a sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from polar_sync.store.results import Change
 
 customer_changed = Signal()
+webhook_endpoint_disabled = Signal()
 
 
 def announce_changes(changes: Iterable[Change], *, organization: Organization, using: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -130,6 +131,42 @@ def verify_organization(
         logger.warning("%s from Polar; see the admin or run manage.py polar_sync_verify", kept)
 
 
+@shared_task(name="polar_sync.process_deliveries", ignore_result=True)
+def process_deliveries(organization: str) -> None:
+    """Process the webhook deliveries that are kept, and ask Polar about those whom they leave open and who are due."""
+    entry = settings.get_organization(organization)
+    row = sync.get_organization_row(entry)
+    sync.process_all(entry, row)
+    with _retrying(process_deliveries, organization):
+        sync.ask_all_due(entry, row, sync.get_worker_connection(entry))
+
+
+@shared_task(name="polar_sync.follow", ignore_result=True)
+def follow(organization: str | None = None, *, is_whole: bool = False) -> None:
+    """Read Polar's list of deliveries for what did not arrive here, and process it. Every minute.
+
+    What failed since the last time; all of it once a day, after a gap, and with `is_whole`. Without an organization,
+    every one of the settings is followed, each by a message of its own.
+    """
+    if organization is None:
+        _do_each(partial(_queue, follow, is_whole=is_whole), list(settings.organizations))
+        return
+    entry = settings.get_organization(organization)
+    with _retrying(follow, organization, is_whole=is_whole):
+        result = sync.follow(entry, sync.get_worker_connection(entry), is_whole=is_whole)
+        if result.needs_run and (run := sync.begin_needed_run(entry, sync.get_organization_row(entry))):
+            _queue_pages(run.pk, settings.workers)
+
+
+@contextmanager
+def _retrying(task: Any, *arguments: Any, **options: Any) -> Iterator[None]:
+    """Where the request budget is used up, leave the rest to another message; other errors are for the next minute."""
+    try:
+        yield
+    except BudgetWaitError as error:
+        _queue(task, *arguments, countdown=_get_countdown(error.retry_in), **options)
+
+
 @shared_task(name="polar_sync.resume_runs", ignore_result=True)
 def resume_runs() -> None:
     """Put workers back on running runs that have lost some, and close abandoned ones that are too old. Every minute.
@@ -181,9 +218,9 @@ def _queue_pages(run: int, workers: int) -> None:
         _queue(sync_pages, run)
 
 
-def _queue(task: Any, *arguments: Any, countdown: float | None = None) -> None:
+def _queue(task: Any, *arguments: Any, countdown: float | None = None, **options: Any) -> None:
     """Send after commit: a worker must never be quicker than the rows that it is told of."""
-    send = partial(task.apply_async, arguments, countdown=countdown)
+    send = partial(task.apply_async, arguments, options, countdown=countdown)
     transaction.on_commit(send, using=router.db_for_write(SyncRun))
 
 

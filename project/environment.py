@@ -39,6 +39,11 @@ def parse_requests_per_minute(text: str) -> int | float | None:
         raise ImproperlyConfigured(message) from None
 
 
+def parse_webhook_secrets(text: str) -> list[str]:
+    """`POLAR_WEBHOOK_SECRET`: one secret, or the new and the old one with a comma between them."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
 def require_secure_key(key: str) -> None:
     """Refuse a production mode in which sessions could be forged."""
     if len(key) >= SHORTEST_KEY and len(set(key)) >= FEWEST_KEY_CHARACTERS and not key.startswith("django-insecure-"):

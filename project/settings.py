@@ -8,7 +8,12 @@ from pathlib import Path
 
 import environ
 
-from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
+from project.environment import (
+    parse_requests_per_minute,
+    parse_webhook_secrets,
+    prepare_database,
+    require_secure_key,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -123,6 +128,7 @@ POLAR_SYNC = {
             "ACCESS_TOKEN": POLAR_ACCESS_TOKEN,
             "SERVER": env.str("POLAR_SERVER", default="") or "production",
             "REQUESTS_PER_MINUTE": parse_requests_per_minute(env.str("POLAR_REQUESTS_PER_MINUTE", default="")),
+            "WEBHOOK_SECRETS": parse_webhook_secrets(env.str("POLAR_WEBHOOK_SECRET", default="")),
         },
     }
     if POLAR_ACCESS_TOKEN

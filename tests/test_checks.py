@@ -19,6 +19,7 @@ from tests.services import PROJECT, build_environment
 TOKEN = "polar_oat_for_tests_only_0123456789"
 IDS = ("1dbfc517-0bbf-4301-9ba8-555ca42b9737", "8abeac83-20be-4e0d-8758-326691a2e9a6")
 ORGANIZATION: dict[str, Any] = {"ACCESS_TOKEN": TOKEN}
+SECRET = f"whsec_{TOKEN}"
 
 
 def configure(settings: Settings, **keys: object) -> None:
@@ -89,6 +90,13 @@ def test_unknown_key_of_an_organization_is_an_error_that_names_the_nearest(setti
         ("DELETED_CUSTOMERS", "remove"),
         ("DELETED_CUSTOMERS_AFTER_DAYS", -1),
         ("KEEP_RUNS_DAYS", 10**5000),
+        ("WEBHOOK_TOLERANCE_SECONDS", 0),
+        ("WEBHOOK_TOLERANCE_SECONDS", "300"),
+        ("WEBHOOK_MAX_BODY_BYTES", 1023),
+        ("WEBHOOK_MAX_BODY_BYTES", 1e6),
+        ("SETTLE_SECONDS", -1),
+        ("KEEP_DELIVERIES_DAYS", -1),
+        ("ENABLE_WEBHOOK_ENDPOINT", 1),
         ("ORGANIZATIONS", [TOKEN]),
         ("ORGANIZATIONS", {"default": TOKEN}),
     ],
@@ -135,6 +143,32 @@ def test_bad_server_is_an_error(settings: Settings, server: object) -> None:
 def test_bad_organization_id_is_an_error(settings: Settings, organization_id: object) -> None:
     configure_organization(settings, ORGANIZATION_ID=organization_id)
     assert find_ids() == ["polar_sync.E008"]
+
+
+@pytest.mark.parametrize("endpoint_id", ["acme", SECRET, 7])
+def test_bad_webhook_endpoint_id_is_an_error(settings: Settings, endpoint_id: object) -> None:
+    configure_organization(settings, WEBHOOK_ENDPOINT_ID=endpoint_id)
+    assert find_ids() == ["polar_sync.E003"]
+
+
+@pytest.mark.parametrize("secrets", ["", [""], [SECRET, None]])
+def test_empty_webhook_secret_is_an_error(settings: Settings, secrets: object) -> None:
+    configure_organization(settings, WEBHOOK_SECRETS=secrets)
+    assert find_ids() == ["polar_sync.E014"]
+
+
+@pytest.mark.parametrize(
+    "secrets", [f"{SECRET}\n", f"{SECRET}, {SECRET}", [f" {SECRET}"], [SECRET, f"{SECRET}é"], {SECRET: SECRET}, [7], 7]
+)
+def test_webhook_secret_that_cannot_be_one_is_an_error(settings: Settings, secrets: object) -> None:
+    configure_organization(settings, WEBHOOK_SECRETS=secrets)
+    assert find_ids() == ["polar_sync.E015"]
+
+
+@pytest.mark.parametrize("secrets", [None, [], SECRET, [SECRET, f"{SECRET}2"]])
+def test_no_one_and_several_webhook_secrets_are_fine(settings: Settings, secrets: object) -> None:
+    configure_organization(settings, WEBHOOK_SECRETS=secrets)
+    assert find_ids() == []
 
 
 @pytest.mark.parametrize("requests", [0, -5, 1.5, 0.0, "300", True, float("nan")])

@@ -15,6 +15,8 @@ from polar_sync.tokens import Token
 from tests.exposure import expose
 
 TOKEN = "polar_oat_for_tests_only_0123456789"
+SECRET = "whsec_for_tests_only_0123456789"
+OLD_SECRET = "whsec_replaced_0123456789"
 
 
 def configure(settings: Settings, **organization: object) -> None:
@@ -38,6 +40,11 @@ def test_only_a_token_is_needed(settings: Settings) -> None:
     assert polar_settings.deleted_customers_after == timedelta(days=30)
     assert polar_settings.keep_runs == timedelta(days=90)
     assert polar_settings.keep_statistics == timedelta(days=400)
+    assert polar_settings.webhook_tolerance == timedelta(seconds=300)
+    assert polar_settings.webhook_max_body_bytes == 1_048_576
+    assert polar_settings.settle_seconds == 300
+    assert polar_settings.keep_deliveries == timedelta(days=90)
+    assert polar_settings.enable_webhook_endpoint is False
 
 
 def test_settings_are_read_at_each_access(settings: Settings) -> None:
@@ -90,6 +97,48 @@ def test_organization_id_is_a_uuid_or_its_text(settings: Settings) -> None:
     for value in (expected, str(expected), str(expected).upper()):
         configure(settings, ORGANIZATION_ID=value)
         assert polar_settings.get_organization("shop").organization_id == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, []),
+        ([], []),
+        (SECRET, [SECRET]),
+        (Token(SECRET), [SECRET]),
+        ([SECRET, Token(OLD_SECRET)], [SECRET, OLD_SECRET]),
+        ((SECRET,), [SECRET]),
+    ],
+)
+def test_webhook_secrets_are_one_or_several_and_masked(settings: Settings, given: object, expected: list[str]) -> None:
+    configure(settings, WEBHOOK_SECRETS=given)
+    organization = polar_settings.get_organization("shop")
+    assert organization.webhook_secrets == tuple(map(Token, expected))
+    assert SECRET not in f"{organization!r} {polar_settings.organizations}"
+
+
+def test_webhook_endpoint_id_is_a_uuid_or_its_text(settings: Settings) -> None:
+    expected = uuid.UUID("1dbfc517-0bbf-4301-9ba8-555ca42b9737")
+    for value in (expected, str(expected)):
+        configure(settings, WEBHOOK_ENDPOINT_ID=value)
+        assert polar_settings.get_organization("shop").webhook_endpoint_id == expected
+    configure(settings, WEBHOOK_ENDPOINT_ID="")
+    assert polar_settings.get_organization("shop").webhook_endpoint_id is None
+
+
+def test_webhook_settings_are_read_in_their_units(settings: Settings) -> None:
+    settings.POLAR_SYNC = {
+        "WEBHOOK_TOLERANCE_SECONDS": 60,
+        "WEBHOOK_MAX_BODY_BYTES": 2048,
+        "SETTLE_SECONDS": 0,
+        "KEEP_DELIVERIES_DAYS": 1,
+        "ENABLE_WEBHOOK_ENDPOINT": True,
+    }
+    assert polar_settings.webhook_tolerance == timedelta(minutes=1)
+    assert polar_settings.webhook_max_body_bytes == 2048
+    assert polar_settings.settle_seconds == 0
+    assert polar_settings.keep_deliveries == timedelta(days=1)
+    assert polar_settings.enable_webhook_endpoint is True
 
 
 def test_organizations_of_one_token_share_the_smallest_of_their_budgets(settings: Settings) -> None:
@@ -159,6 +208,13 @@ def test_wrong_value_names_key_value_and_what_is_allowed(settings: Settings) -> 
         {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "ORGANIZATION_ID": TOKEN}}},
         {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "REQUESTS_PER_MINUTE": TOKEN}}},
         {"ORGANIZATIONS": {}, "WORKERS": TOKEN},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": {TOKEN: TOKEN}}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": f"{TOKEN} "}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": ["x", [TOKEN], f"{TOKEN}\n"]}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRET": TOKEN}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_ENDPOINT_ID": TOKEN}}},
+        {"ORGANIZATIONS": {}, "WEBHOOK_TOLERANCE_SECONDS": TOKEN},
+        {"ORGANIZATIONS": {}, "ENABLE_WEBHOOK_ENDPOINT": TOKEN},
     ],
 )
 def test_misplaced_token_is_never_shown(settings: Settings, given: object) -> None:
@@ -183,6 +239,12 @@ def test_misplaced_token_is_never_shown(settings: Settings, given: object) -> No
         {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": [TOKEN]}}},
         {"ORGANIZATIONS": {"shop": {"SERVER": TOKEN, "ACCESS_TOKEN": "x"}}},
         {"ORGANIZATIONS": [TOKEN]},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": f" {TOKEN}"}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": [TOKEN, ""]}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": (TOKEN, 5)}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_SECRETS": {TOKEN}}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "", "WEBHOOK_SECRETS": [TOKEN]}}},
+        {"ORGANIZATIONS": {"shop": {"ACCESS_TOKEN": "x", "WEBHOOK_ENDPOINT_ID": TOKEN, "WEBHOOK_SECRETS": TOKEN}}},
     ],
 )
 def test_wrong_setting_puts_no_token_into_an_error_report(settings: Settings, wrong: dict[str, Any]) -> None:
@@ -200,19 +262,23 @@ def hide_misplaced(report: str) -> str:
 
 
 def test_page_of_an_error_hides_the_tokens_in_the_settings(settings: Settings) -> None:
-    configure(settings, REQUESTS_PER_MINUTE=0)
+    configure(settings, REQUESTS_PER_MINUTE=0, WEBHOOK_SECRETS=[SECRET, OLD_SECRET])
     with pytest.raises(SettingError) as caught:
         _ = polar_settings.organizations
     shown = expose(caught.value)
     assert "REQUESTS_PER_MINUTE" in shown
-    assert TOKEN not in shown
+    assert "WEBHOOK_SECRETS" in shown
+    for secret in (TOKEN, SECRET, OLD_SECRET):
+        assert secret not in shown
 
 
 def test_unknown_organization_puts_no_token_into_an_error_report(settings: Settings) -> None:
-    configure(settings)
+    configure(settings, WEBHOOK_SECRETS=SECRET)
     with pytest.raises(SettingError) as caught:
         polar_settings.get_organization("shpo")
-    assert TOKEN not in expose(caught.value)
+    shown = expose(caught.value)
+    assert TOKEN not in shown
+    assert SECRET not in shown
 
 
 def test_token_may_be_masked_in_the_settings(settings: Settings) -> None:
@@ -224,6 +290,13 @@ def test_token_that_is_no_text_is_described_by_its_type(settings: Settings) -> N
     configure(settings, ACCESS_TOKEN=1234567)
     (error,) = polar_settings.find_errors()
     assert str(error) == 'POLAR_SYNC["ORGANIZATIONS"]["shop"]["ACCESS_TOKEN"] is of type int; it must be a text.'
+
+
+def test_webhook_secret_that_is_no_text_is_described_by_its_type(settings: Settings) -> None:
+    configure(settings, WEBHOOK_SECRETS=[SECRET, 1234567])
+    (error,) = polar_settings.find_errors()
+    path = 'POLAR_SYNC["ORGANIZATIONS"]["shop"]["WEBHOOK_SECRETS"]'
+    assert str(error) == f"{path}[1] is of type int; it must be a text, or a list of texts."
 
 
 def test_error_of_an_access_is_the_first_that_the_checks_find(settings: Settings) -> None:

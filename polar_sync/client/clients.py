@@ -12,6 +12,7 @@ from polar_sync.client.parameters import API_VERSION, PORTAL_CUSTOMER
 from polar_sync.client.rate_limit import RequestBudget
 from polar_sync.client.responses import PolarObject, PolarRequest, read_object
 from polar_sync.client.transport import Transport, Usage
+from polar_sync.client.webhooks import WebhookDeliveries, WebhookEndpoints
 from polar_sync.tokens import Token
 
 
@@ -105,6 +106,8 @@ class PolarClient(BaseClient):
         self.products = Products(self._transport)
         self.benefits = Benefits(self._transport)
         self.meters = Meters(self._transport)
+        self.webhook_endpoints = WebhookEndpoints(self._transport)
+        self.webhook_deliveries = WebhookDeliveries(self._transport)
 
 
 class PortalCustomers:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from polar_sync.client.parameters import OrganizationFilter, Query, build_organization_query, build_repeated_query
+from polar_sync.client.parameters import (
+    OrganizationFilter,
+    Query,
+    build_organization_query,
+    build_repeated_query,
+    build_truth_query,
+)
 from polar_sync.client.responses import ListPage, PolarRequest, read_page
 from polar_sync.client.transport import Transport
 
@@ -48,7 +54,7 @@ class Subscriptions(_Lists):
         `active` is Polar's own rule for what is in a state; past due subscriptions are not.
         """
         query = build_organization_query(organization_id) + build_repeated_query("customer_id", customer_id)
-        query += _build_truth_query("active", active) + build_repeated_query("status", status)
+        query += build_truth_query("active", active) + build_repeated_query("status", status)
         return self._list(query, page=page, limit=limit)
 
 
@@ -68,7 +74,7 @@ class BenefitGrants(_Lists):
     ) -> ListPage:
         """Return one page of the grants of these customers, each with its benefit."""
         query = build_organization_query(organization_id) + build_repeated_query("customer_id", customer_id)
-        query += _build_truth_query("is_granted", is_granted)
+        query += build_truth_query("is_granted", is_granted)
         return self._list(query, page=page, limit=limit)
 
 
@@ -128,9 +134,5 @@ class Meters(_Lists):
         limit: int = PAGE_SIZE,
     ) -> ListPage:
         """Return one page of the organization's meters, archived ones too unless `is_archived` says otherwise."""
-        query = build_organization_query(organization_id) + _build_truth_query("is_archived", is_archived)
+        query = build_organization_query(organization_id) + build_truth_query("is_archived", is_archived)
         return self._list(query, page=page, limit=limit)
-
-
-def _build_truth_query(name: str, value: bool | None) -> Query:
-    return [] if value is None else [(name, "true" if value else "false")]

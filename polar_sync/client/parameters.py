@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -22,6 +23,9 @@ SERVERS = {"production": PRODUCTION, "sandbox": SANDBOX}
 CUSTOMERS = "/v1/customers/"
 CUSTOMERS_EXPORT = "/v1/customers/export"
 PORTAL_CUSTOMER = "/v1/customer-portal/customers/me"
+WEBHOOK_ENDPOINTS = "/v1/webhooks/endpoints"
+WEBHOOK_EVENTS = "/v1/webhooks/events"
+WEBHOOK_DELIVERIES = "/v1/webhooks/deliveries"
 API_VERSION = "2026-04"
 """What the client asks for, as all of this was checked against it, and what a request without a version means."""
 API_VERSIONS = (API_VERSION, "2026-10")
@@ -42,9 +46,7 @@ def build_list_query(
     """Return the parameters of https://polar.sh/docs/api-reference/customers/list as pairs, in order."""
     pairs: Query = build_organization_query(organization_id)
     pairs += [(name, value) for name, value in (("email", email), ("query", query)) if value is not None]
-    if active is not None:
-        pairs.append(("active", "true" if active else "false"))
-    pairs += [("page", str(page)), ("limit", str(limit))]
+    pairs += [*build_truth_query("active", active), ("page", str(page)), ("limit", str(limit))]
     if sorting is not None:
         pairs += [("sorting", criterion) for criterion in ([sorting] if isinstance(sorting, str) else sorting)]
     return pairs + _build_metadata_query(metadata or {})
@@ -63,6 +65,18 @@ def build_repeated_query(name: str, value: str | UUID | Iterable[str | UUID] | N
     if not values:
         raise ConfigurationError(f"{name} is an empty list; Polar would take it for no filter at all.")
     return [(name, str(each)) for each in values]
+
+
+def build_truth_query(name: str, value: bool | None) -> Query:
+    """Return `name` as "true" or "false"; None gives none."""
+    return [] if value is None else [(name, "true" if value else "false")]
+
+
+def format_instant(value: datetime) -> str:
+    """Return an aware datetime as Polar writes it, in UTC with microseconds; else raise ConfigurationError."""
+    if value.utcoffset() is None:
+        raise ConfigurationError(f"A time that Polar is asked for has a time zone; {value.isoformat()} has none.")
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _build_metadata_query(metadata: MetadataFilter) -> Query:
@@ -160,6 +174,25 @@ def build_customer_path(customer_id: str | UUID, *, suffix: str = "") -> str:
             "for an id of your own use the operations on external ids."
         )
     return f"{CUSTOMERS}{canonical}{suffix}"
+
+
+def build_endpoint_path(endpoint_id: str | UUID, *, suffix: str = "") -> str:
+    """Return the path of a webhook endpoint by Polar's id, which must be a UUID (else ConfigurationError)."""
+    return f"{WEBHOOK_ENDPOINTS}/{_check_id(endpoint_id, of='a webhook endpoint')}{suffix}"
+
+
+def build_event_path(event_id: str | UUID) -> str:
+    """Return the path that has an event delivered again; its id must be a UUID (else ConfigurationError)."""
+    return f"{WEBHOOK_EVENTS}/{_check_id(event_id, of='a webhook event')}/redeliver"
+
+
+def _check_id(value: str | UUID, *, of: str) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        pass
+    # Not repeated: somebody may have taken the secret for the id.
+    raise ConfigurationError(f"The id of {of} on Polar is a UUID, and what was given is none.")
 
 
 def build_external_path(external_id: str, *, suffix: str = "") -> str:

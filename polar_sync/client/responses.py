@@ -20,7 +20,7 @@ from polar_sync.payloads.values import UnreadableNumber
 SUCCESS = 2
 # A list that says more has no such many: a run would ask for page after page of nothing.
 LARGEST_COUNT = 10_000_000
-_NAMED = frozenset({"state", "balance", "export", "me"})
+_NAMED = frozenset({"state", "balance", "export", "me", "endpoints", "secret", "deliveries", "redeliver"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class PolarRequest:
     body: bytes | None = None
     is_streamed: bool = False
     is_balance: bool = False
+    has_secret: bool = False
+    """Whether the answer may hold the secret of a webhook endpoint."""
 
     @property
     def operation(self) -> str:

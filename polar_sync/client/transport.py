@@ -19,6 +19,7 @@ from polar_sync.client.parameters import API_VERSION, SANDBOX, encode_query, res
 from polar_sync.client.rate_limit import REQUESTS_PER_MINUTE, SANDBOX_REQUESTS_PER_MINUTE, RequestBudget
 from polar_sync.client.responses import PolarRequest, PolarResponse, is_success, make_unreadable_error, parse_json
 from polar_sync.client.retries import Attempts, parse_retry_after
+from polar_sync.client.secrets import mask_secrets, redact_secrets, redact_text
 from polar_sync.client.sessions import ThreadSessions, build_user_agent, describe_defect, quieted, read_body
 from polar_sync.exceptions import (
     BudgetWaitError,
@@ -73,10 +74,10 @@ class Sender:
         """Send a call once and return what came of it."""
         session = self.sessions.get()
         stopwatch = Stopwatch()
-        outcome = self._send(request, session)
+        outcome = self._ask(request, session, stopwatch)
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome if isinstance(outcome, FailedAttempt) else self._receive(request, outcome, stopwatch)
+        return outcome
 
     def redact_text(self, text: str) -> str:
         """Return a text of the server's without the token."""
@@ -125,6 +126,21 @@ class Sender:
         http_response.request.headers.pop(HEADER, None)
         return http_response
 
+    def _ask(
+        self, request: PolarRequest, session: requests.Session, stopwatch: Stopwatch
+    ) -> PolarResponse | FailedAttempt | BaseException:
+        """Return what came of a call, or the error to raise, whose frames hold neither token nor webhook secret."""
+        outcome = self._send(request, session)
+        if not isinstance(outcome, requests.Response):
+            return outcome
+        try:
+            return self._receive(request, outcome, stopwatch)
+        except BaseException as error:
+            if not request.has_secret:
+                raise
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+
     def _build_url(self, request: PolarRequest) -> str:
         query = encode_query(request.query)
         return f"{self.server}{request.path}{'?' if query else ''}{query}"
@@ -146,11 +162,11 @@ class Sender:
         finally:
             if not is_open:
                 http_response.close()
-        content, unreadable = self._read(body, status=http_response.status_code)
+        content, unreadable = self._read(request, body, status=http_response.status_code)
         response = PolarResponse(
             request=request,
             status=http_response.status_code,
-            headers=self._redactor.redact_headers(http_response.headers),
+            headers=self._redact_headers(request, http_response.headers),
             interval=interval,
             content=content,
             defect=defect or unreadable,
@@ -159,8 +175,13 @@ class Sender:
         )
         return self._judge(response, defect=defect)
 
-    def _read(self, body: bytes | None, *, status: int) -> tuple[Any, str | None]:
-        """The value of a body without the token, or why it has none."""
+    def _redact_headers(self, request: PolarRequest, given: Mapping[str, str]) -> Mapping[str, str]:
+        if request.has_secret:
+            given = {name: redact_text(value) for name, value in given.items()}
+        return self._redactor.redact_headers(given)
+
+    def _read(self, request: PolarRequest, body: bytes | None, *, status: int) -> tuple[Any, str | None]:
+        """The value of a body without the token and without webhook secrets, or why it has none."""
         if body is None:
             return None, None
         try:
@@ -168,8 +189,10 @@ class Sender:
         except ValueError as error:
             return None, str(error)
         if is_success(status):
-            return self._redactor.redact_data(body, content), None
-        return self._redactor.redact_error(content), None
+            content = self._redactor.redact_data(body, content)
+            return (mask_secrets(content) if request.has_secret else content), None
+        content = self._redactor.redact_error(content)
+        return (redact_secrets(content) if request.has_secret else content), None
 
     def _judge(self, response: PolarResponse, *, defect: str | None) -> PolarResponse | FailedAttempt:
         now = parse_http_date(response.headers.get("Date")) or self._clock.now()

@@ -29,6 +29,8 @@ class Mistake(enum.Enum):
     BAD_REQUESTS_PER_MINUTE = enum.auto()
     SAME_TOKEN = enum.auto()
     UNKNOWN_ORGANIZATION = enum.auto()
+    EMPTY_WEBHOOK_SECRET = enum.auto()
+    UNREADABLE_WEBHOOK_SECRET = enum.auto()
 
 
 class SettingError(ConfigurationError):

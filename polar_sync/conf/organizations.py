@@ -1,4 +1,4 @@
-"""The organizations of `POLAR_SYNC["ORGANIZATIONS"]`: name → token, server, Polar's id, budget."""
+"""The organizations of `POLAR_SYNC["ORGANIZATIONS"]`: name → token, server, Polar's id, budget, webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from polar_sync.conf.errors import (
 from polar_sync.conf.values import refuse
 from polar_sync.tokens import Token
 
-ORGANIZATION_KEYS = ("ACCESS_TOKEN", "SERVER", "ORGANIZATION_ID", "REQUESTS_PER_MINUTE")
+ORGANIZATION_KEYS = (
+    "ACCESS_TOKEN",
+    "SERVER",
+    "ORGANIZATION_ID",
+    "REQUESTS_PER_MINUTE",
+    "WEBHOOK_SECRETS",
+    "WEBHOOK_ENDPOINT_ID",
+)
 PATH = f'{NAME}["ORGANIZATIONS"]'
 NAME_LENGTH = 200
 # https://polar.sh/docs/api-reference/introduction#rate-limits
@@ -38,7 +45,8 @@ class OrganizationSettings:
     `server` is "production", "sandbox" or a base URL without a slash at its end. `organization_id` is the one Polar
     organization that the token is expected to show, None where any is right. `requests_per_minute` is the budget of
     all workers together; `shares_budget_of` names the first organization with the same token and server, as Polar
-    counts them as one, None where there is no other.
+    counts them as one, None where there is no other. A delivery is taken that is signed with any of `webhook_secrets`;
+    `webhook_endpoint_id` is Polar's id of the endpoint that they belong to, None where it is not known.
     """
 
     name: str
@@ -47,6 +55,8 @@ class OrganizationSettings:
     organization_id: uuid.UUID | None = None
     requests_per_minute: int = REQUESTS_PER_MINUTE
     shares_budget_of: str | None = None
+    webhook_secrets: tuple[Token, ...] = ()
+    webhook_endpoint_id: uuid.UUID | None = None
 
     @property
     def account(self) -> tuple[Token, str]:
@@ -116,7 +126,14 @@ def find_errors_of_one(name: object, given: object) -> Iterator[SettingError]:
         yield refuse(path, given, allowed='a dict with the key "ACCESS_TOKEN"')
         return
     yield from find_unknown_keys(given, path=path, known=ORGANIZATION_KEYS)
-    readers = (read_token, read_server, read_organization_id, read_requests_per_minute)
+    readers = (
+        read_token,
+        read_server,
+        read_organization_id,
+        read_requests_per_minute,
+        read_webhook_secrets,
+        read_webhook_endpoint_id,
+    )
     for reader in readers:
         try:
             reader(path, given)
@@ -133,6 +150,8 @@ def make_organization(name: str, given: Mapping[str, object]) -> OrganizationSet
         server=read_server(path, given),
         organization_id=read_organization_id(path, given),
         requests_per_minute=read_requests_per_minute(path, given),
+        webhook_secrets=read_webhook_secrets(path, given),
+        webhook_endpoint_id=read_webhook_endpoint_id(path, given),
     )
 
 
@@ -183,7 +202,12 @@ def is_base_url(value: str) -> bool:
 
 def read_organization_id(path: str, given: Mapping[str, object]) -> uuid.UUID | None:
     """Polar's id of the organization, a UUID or its text; None and "" mean that none is expected."""
-    value = given.get("ORGANIZATION_ID")
+    path = f'{path}["ORGANIZATION_ID"]'
+    return read_id(path, given.get("ORGANIZATION_ID"), of="organization", mistake=Mistake.BAD_ORGANIZATION_ID)
+
+
+def read_id(path: str, value: object, *, of: str, mistake: Mistake) -> uuid.UUID | None:
+    """An id of Polar's."""
     if value is None or value == "":
         return None
     if isinstance(value, uuid.UUID):
@@ -194,10 +218,7 @@ def read_organization_id(path: str, given: Mapping[str, object]) -> uuid.UUID | 
     except ValueError:
         # Told below, without the value: a token may have been put here.
         pass
-    raise SettingError(
-        f'{path}["ORGANIZATION_ID"] is no UUID; it must be the id that Polar shows for the organization, or None.',
-        mistake=Mistake.BAD_ORGANIZATION_ID,
-    )
+    raise SettingError(f"{path} is no UUID; it must be the id that Polar shows for the {of}, or None.", mistake=mistake)
 
 
 def read_requests_per_minute(path: str, given: Mapping[str, object]) -> int:
@@ -215,3 +236,45 @@ def read_requests_per_minute(path: str, given: Mapping[str, object]) -> int:
         f"{MAXIMUM_REQUESTS_PER_MINUTE}, or a share of Polar's limit: a float over 0.0 and up to 1.0.",
         mistake=Mistake.BAD_REQUESTS_PER_MINUTE,
     )
+
+
+def read_webhook_secrets(path: str, given: Mapping[str, object]) -> tuple[Token, ...]:
+    """The secrets of the webhook endpoint: printable ASCII without spaces, as Polar makes them; () where none is given.
+
+    An empty one is an error: anybody could sign with it.
+    """
+    value = given.get("WEBHOOK_SECRETS")
+    path = f'{path}["WEBHOOK_SECRETS"]'
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        return (read_webhook_secret(path, value),)
+    return tuple(read_webhook_secret(f"{path}[{index}]", each) for index, each in enumerate(value))
+
+
+def read_webhook_secret(path: str, value: object) -> Token:
+    """One of them."""
+    if isinstance(value, type):  # see `mask_settings`
+        raise SettingError(
+            f"{path} is of type {value.__name__}; it must be a text, or a list of texts.",
+            mistake=Mistake.UNREADABLE_WEBHOOK_SECRET,
+        )
+    if not isinstance(value, Token) or value.is_empty:
+        raise SettingError(
+            f"{path} is empty; it must be the secret that Polar shows for the webhook endpoint. "
+            "Leave the key out where there is none.",
+            mistake=Mistake.EMPTY_WEBHOOK_SECRET,
+        )
+    if not value.is_sendable:
+        raise SettingError(
+            f"{path} holds whitespace or characters that no secret of Polar has; copy it again. "
+            "Several secrets are given as a list.",
+            mistake=Mistake.UNREADABLE_WEBHOOK_SECRET,
+        )
+    return value
+
+
+def read_webhook_endpoint_id(path: str, given: Mapping[str, object]) -> uuid.UUID | None:
+    """Polar's id of the webhook endpoint, a UUID or its text; None and "" mean that it is not known."""
+    path = f'{path}["WEBHOOK_ENDPOINT_ID"]'
+    return read_id(path, given.get("WEBHOOK_ENDPOINT_ID"), of="webhook endpoint", mistake=Mistake.WRONG_VALUE)

@@ -41,14 +41,15 @@ from polar_sync.tokens import Token
 
 ORGANIZATIONS = "ORGANIZATIONS"
 ACCESS_TOKEN = "ACCESS_TOKEN"  # noqa: S105 - the name of a setting
+WEBHOOK_SECRETS = "WEBHOOK_SECRETS"
 T = TypeVar("T")
 
 
 def mask_settings(given: object) -> object:
-    """A copy of `POLAR_SYNC` in which each organization's `ACCESS_TOKEN` is a `Token`.
+    """A copy of `POLAR_SYNC` in which each `ACCESS_TOKEN` and each of the `WEBHOOK_SECRETS` is a `Token`.
 
-    One that is no text becomes its type, which is all that messages say of it. What has not the shape of settings
-    stays as it is.
+    One that is no text becomes its type, which is all that messages say of it. Several secrets become a list. What has
+    not the shape of settings stays as it is.
     """
     if not isinstance(given, Mapping):
         return given
@@ -64,7 +65,12 @@ def _mask_organizations(given: object) -> object:
 def _mask_organization(given: object) -> object:
     if not isinstance(given, Mapping):
         return given
-    return {key: _mask_token(value) if key == ACCESS_TOKEN else value for key, value in given.items()}
+    masks = {ACCESS_TOKEN: _mask_token, WEBHOOK_SECRETS: _mask_tokens}
+    return {key: masks[key](value) if key in masks else value for key, value in given.items()}
+
+
+def _mask_tokens(value: object) -> object:
+    return [_mask_token(each) for each in value] if isinstance(value, list | tuple) else _mask_token(value)
 
 
 def _mask_token(value: object) -> object:
@@ -156,6 +162,23 @@ class PolarSyncSettings:
     keep_statistics = Setting(
         "KEEP_STATISTICS_DAYS", 400, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
     )
+    #: How old or how far ahead the time of a webhook delivery's signature may be.
+    webhook_tolerance = Setting(
+        "WEBHOOK_TOLERANCE_SECONDS", 300, read_duration(timedelta(seconds=1), unit_name="seconds")
+    )
+    #: Bytes that the body of a webhook delivery may have.
+    webhook_max_body_bytes = Setting(
+        "WEBHOOK_MAX_BODY_BYTES", 1024 * 1024, read_int(minimum=1024, maximum=64 * 1024 * 1024)
+    )
+    #: Seconds after an event until everything that Polar answers is taken to show it: its states are cached, and some
+    #: of its lists are read from a replica.
+    settle_seconds = Setting("SETTLE_SECONDS", 300, read_int(minimum=0, maximum=86_400))
+    #: How long `polar_sync_prune` keeps webhook deliveries; Polar keeps its own list of them for 90 days.
+    keep_deliveries = Setting(
+        "KEEP_DELIVERIES_DAYS", 90, read_duration(timedelta(days=1), unit_name="days", allow_zero=True)
+    )
+    #: Whether the app may enable a webhook endpoint again that Polar has disabled after failed deliveries.
+    enable_webhook_endpoint = Setting("ENABLE_WEBHOOK_ENDPOINT", False, read_flag)
     #: Whether the REST API passes creating, changing and deleting customers on to Polar.
     write_through = Setting("WRITE_THROUGH", False, read_flag)
     #: How callers of the REST API say who they are.

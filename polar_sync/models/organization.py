@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+from polar_sync.models.freshness import Freshness, get_told_until, judge_freshness
 
 
 class Organization(models.Model):
@@ -30,6 +34,19 @@ class Organization(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def told_until(self) -> datetime | None:
+        """Until when, on Polar's clock, all that it reported is in the mirror: an assumption, where a run is a proof.
+
+        As good as Polar's queue: what it has not attempted to deliver within `SETTLE_SECONDS` is missing. None where
+        no run has succeeded yet, or the deliveries are not read. Up to four statements.
+        """
+        return get_told_until(self)
+
+    def is_fresh(self, *, within: timedelta) -> Freshness:
+        """Whether the mirror is as Polar was at most so long ago; true or false, with the reason where it is not."""
+        return judge_freshness(self, within=within)
 
 
 class DailyStatistics(models.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -153,3 +155,7 @@ class WebhookFeed(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization}: {self.finished_at}"
+
+    def is_gap_closed(self, complete_as_of: datetime | None) -> bool:
+        """Whether a run that succeeded began after the gap had ended."""
+        return self.gap_until is not None and complete_as_of is not None and complete_as_of > self.gap_until

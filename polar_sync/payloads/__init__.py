@@ -11,6 +11,7 @@ from polar_sync.payloads.objects import (
     StatePayload,
     read_customer,
     read_id,
+    read_object,
     read_state,
 )
 from polar_sync.payloads.values import project_key
@@ -32,5 +33,6 @@ __all__ = [
     "project_key",
     "read_customer",
     "read_id",
+    "read_object",
     "read_state",
 ]

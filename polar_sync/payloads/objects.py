@@ -123,6 +123,15 @@ def read_state(value: Any, *, outside_state: Sequence[Any] = (), own: CustomerPa
     return StatePayload(customer, children)
 
 
+def read_object(
+    kind: Kind, value: Any, *, customer_id: UUID, is_in_state: bool = True
+) -> dict[str, Mapping[UUID, ChildPayload]]:
+    """Read one object as a state shows it, with those that it holds, by kind and id. Raises `PayloadError`."""
+    objects = {read_id(value, what=kind.label): value}
+    inside, outside = (objects, {}) if is_in_state else ({}, objects)
+    return dict(_dump_children(kind, customer_id, inside, outside=outside))
+
+
 def _dump_children(
     kind: Kind, customer_id: UUID, objects: Objects, *, outside: Objects
 ) -> Iterator[tuple[str, dict[UUID, ChildPayload]]]:

@@ -1,5 +1,6 @@
 """Where the states of listed customers come from."""
 
+from polar_sync.states.assembly import build_object
 from polar_sync.states.batch_fetcher import Mirrored, RowEstimates
 from polar_sync.states.batched import BatchedSource, PartialResults
 from polar_sync.states.catalogue import Catalogue
@@ -28,6 +29,7 @@ __all__ = [
     "StateSource",
     "Verdict",
     "ask_lists",
+    "build_object",
     "compare",
     "find_ended",
     "stops_fetching",

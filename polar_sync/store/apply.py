@@ -19,9 +19,9 @@ from polar_sync.store import customers
 from polar_sync.store.children import Stored, get_holders, get_owned
 from polar_sync.store.customers import (
     ConcurrentChangeError,
-    CustomerRow,
     CustomerWrite,
     build_customer,
+    check_rows,
     insert_missing,
     lock_observation_records,
 )
@@ -118,7 +118,7 @@ def _lock_and_plan(
     rows = customers.get_customers(merged, using=using)
     if absent := merged.keys() - rows.keys():
         raise ConcurrentChangeError("a customer was removed", absent=absent)
-    _check_rows(rows, organization)
+    check_rows(rows, organization)
     writes = {key: customers.merge_customer(rows[key], item, before=before[key]) for key, item in merged.items()}
     observed = _order_all(merged, writes, before)
     stored = get_owned(before if observed else (), using=using)
@@ -213,17 +213,6 @@ def _write(
         {key: before[key] for key in known if key not in unresolved},
         {key: records[key] for key in unresolved},
     )
-
-
-def _check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) -> None:
-    """An id is mirrored for one organization only; to any other, Polar says that there is no such customer."""
-    for key, row in rows.items():
-        if row.organization_id != organization.polar_id:
-            raise OrganizationMismatchError(
-                f"Customer {key} is mirrored for the Polar organization {row.organization_id}, but "
-                f"{organization.name!r} is {organization.polar_id}. Nothing was written. Check which token POLAR_SYNC "
-                "names for it."
-            )
 
 
 def _mark(

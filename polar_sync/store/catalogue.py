@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from polar_sync.exceptions import PayloadError
 from polar_sync.models import Benefit, MeterDefinition, Organization, Product
-from polar_sync.payloads import dump_canonical
+from polar_sync.payloads import dump_canonical, load_canonical
 from polar_sync.payloads import values as read
 
 Found = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -72,10 +72,18 @@ def _write(model: Any, name: str, rows: Mapping[Any, Any], *, using: str) -> int
     if not rows:
         return 0
     stored = dict(model.objects.using(using).filter(pk__in=rows).values_list("pk", "payload"))
-    changed = [row for key, row in sorted(rows.items()) if stored.get(key) != row.payload]
+    changed = [row for key, row in sorted(rows.items()) if _is_newer(row.payload, stored.get(key))]
     if changed:
         columns = ["name", "is_archived", "payload", "observed_at", *_COLUMNS[name]]
         model.objects.using(using).bulk_create(
             changed, update_conflicts=True, unique_fields=["id"], update_fields=columns
         )
     return len(changed)
+
+
+def _is_newer(shown: str, stored: str | None) -> bool:
+    """Whether this is another version of an object, and not an older one: events do not come in order."""
+    if stored is None or shown == stored:
+        return stored is None
+    version, known = (read.read_newest(load_canonical(payload)) for payload in (shown, stored))
+    return version is None or known is None or version >= known

@@ -6,13 +6,14 @@ change the rows of its children, and nobody else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from polar_sync.models import Customer, CustomerObservation
+from polar_sync.exceptions import OrganizationMismatchError
+from polar_sync.models import Customer, CustomerObservation, Organization
 from polar_sync.payloads import CUSTOMER, dump_canonical, is_equal
 from polar_sync.payloads.objects import CustomerPayload
 from polar_sync.store.observations import MergedObservation, Observation
@@ -71,6 +72,20 @@ def get_customers(ids: Iterable[UUID], *, using: str) -> dict[UUID, CustomerRow]
     rows = Customer.all_objects.using(using).filter(pk__in=list(ids))
     columns = ("id", "organization_id", "payload", "extra", "state_extra", "deleted_at", "synced_at")
     return {row[0]: CustomerRow(*row) for row in rows.values_list(*columns)}
+
+
+def check_rows(rows: Mapping[UUID, CustomerRow], organization: Organization) -> None:
+    """An id is mirrored for one organization only; to any other, Polar says that there is no such customer.
+
+    Raises `OrganizationMismatchError`.
+    """
+    for key, row in rows.items():
+        if row.organization_id != organization.polar_id:
+            raise OrganizationMismatchError(
+                f"Customer {key} is mirrored for the Polar organization {row.organization_id}, but "
+                f"{organization.name!r} is {organization.polar_id}. Nothing was written. Check which token POLAR_SYNC "
+                "names for it."
+            )
 
 
 def build_customer(key: UUID, item: MergedObservation, *, organization_id: UUID, synced_at: datetime) -> CustomerRow:

@@ -23,6 +23,10 @@ UnreliableFields = Mapping[str, frozenset[str]]
 REPLICA_LAG = timedelta(seconds=5)
 """Polar reads customers, subscriptions and states from a replica, which may be some seconds behind."""
 
+EVENT_AGE = timedelta(minutes=1)
+"""By so much the data of an event may be older than its time: Polar reads them first and takes the time then, and what
+a transaction changed while it went on carries a time of before it was committed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -63,6 +67,18 @@ def observe_state(
     return Observation(state.customer.id, reading, state=state, is_final=is_final)
 
 
+def observe_reported_state(data: Any, *, reported_at: datetime) -> Observation:
+    """From a `customer.state_changed` event, whose state Polar never takes from its cache. Raises `PayloadError`."""
+    state = read_state(data)
+    return Observation(state.customer.id, _bound(_read_event(reported_at), iterate_objects(data)), state=state)
+
+
+def observe_reported_customer(data: Any, *, reported_at: datetime) -> Observation:
+    """From a `customer.created`, `.updated` or `.deleted` event. Raises `PayloadError`."""
+    customer = read_customer(data)
+    return Observation(customer.id, _bound(_read_event(reported_at), [data]), customer=customer)
+
+
 def observe_assembled(
     data: Any,
     *,
@@ -94,6 +110,10 @@ def observe_absence(
     """From a `ResourceNotFound` answer and nothing else; `is_written` where a write was answered so, or deleted."""
     reading = _read_written(interval) if is_written else _read_replica(interval)
     return Observation(customer_id, reading, follows=follows)
+
+
+def _read_event(reported_at: datetime) -> Reading:
+    return Reading(Interval.at(reported_at).widen(before=EVENT_AGE), Source.READ)
 
 
 def _read_replica(interval: Interval) -> Reading:

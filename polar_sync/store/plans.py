@@ -95,6 +95,17 @@ class Plan:
     removals: dict[str, list[UUID]] = field(default_factory=lambda: {table.name: [] for table in get_tables()})
     changes: list[Change] = field(default_factory=list)
 
+    def add_write(self, change: ChangeKind, table: Table, owner: UUID, child: ChildPayload, before: str | None) -> None:
+        """Have a child written, which `before` was stored as."""
+        writes = self.inserts if change == ChangeKind.CREATED else self.updates
+        writes[table.name].append(child)
+        self.changes.append(Change(change, table.name, child.id, owner, before, child.payload))
+
+    def add_removal(self, table: Table, row: StoredChild) -> None:
+        """Have a child removed."""
+        self.removals[table.name].append(row.id)
+        self.changes.append(Change(ChangeKind.REMOVED, table.name, row.id, row.owner_id, row.payload, None))
+
 
 def order_children(
     children: Children, reading: Reading, *, before: ObservationRecord, is_gone: bool
@@ -251,16 +262,16 @@ def _compare(
     for key, (owner, child) in desired.items():
         row = stored.get(key)
         if row is None:
-            _plan_write(plan, table, ChangeKind.CREATED, owner, child, before=None)
+            plan.add_write(ChangeKind.CREATED, table, owner, child, None)
             continue
         settled = _settle(table, row, child, observed[owner].children)
         if row.owner_id != owner:
-            _plan_write(plan, table, ChangeKind.MOVED, owner, settled, before=row.payload)
+            plan.add_write(ChangeKind.MOVED, table, owner, settled, row.payload)
             plan.changes.append(Change(ChangeKind.REMOVED, table.name, key, row.owner_id, row.payload, None))
-        elif not _is_same(table, row, settled):
+        elif not is_same_child(table, row, settled):
             # Where it belongs is no field of its own, and what it belonged to may be about to go.
             if row.parent_id != settled.parent_id or _supersedes(row, settled, observed[owner]):
-                _plan_write(plan, table, ChangeKind.UPDATED, owner, settled, before=row.payload)
+                plan.add_write(ChangeKind.UPDATED, table, owner, settled, row.payload)
             else:
                 _refuse(observed[owner])
 
@@ -289,7 +300,8 @@ def _settle(table: Table, row: StoredChild, child: ChildPayload, children: Child
     return child if payload is child.payload else child._replace(payload=payload)
 
 
-def _is_same(table: Table, row: StoredChild, child: ChildPayload) -> bool:
+def is_same_child(table: Table, row: StoredChild, child: ChildPayload) -> bool:
+    """Whether writing the child would change its row."""
     if row.parent_id != child.parent_id or (table.is_flagged and row.is_in_state != child.is_in_state):
         return False
     return is_equal(row.payload, child.payload, timestamps=table.kind.timestamps)
@@ -313,16 +325,7 @@ def _plan_removals(
         if one.order is Order.OVERLAPPING:
             one.is_unresolved = True
             continue
-        plan.removals[table.name].append(key)
-        plan.changes.append(Change(ChangeKind.REMOVED, table.name, key, row.owner_id, row.payload, None))
-
-
-def _plan_write(
-    plan: Plan, table: Table, change: ChangeKind, owner: UUID, child: ChildPayload, *, before: str | None
-) -> None:
-    writes = plan.inserts if change == ChangeKind.CREATED else plan.updates
-    writes[table.name].append(child)
-    plan.changes.append(Change(change, table.name, child.id, owner, before, child.payload))
+        plan.add_removal(table, row)
 
 
 def write_plan(plan: Plan, *, using: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from polar_sync.client import PolarObject
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import DeniedStateError, NotFoundError, PayloadError
+from polar_sync.exceptions import DeniedStateError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import Customer, Organization, on_primary
 from polar_sync.payloads import read_id
+from polar_sync.states import stops_fetching
 from polar_sync.store import (
     Observation,
     ObservationRecord,
@@ -21,8 +23,16 @@ from polar_sync.store import (
     observe_state,
 )
 from polar_sync.sync.connections import Connection, bind_organization, check_organization, do_nothing
-from polar_sync.sync.resolution import MAX_ROUNDS, Unresolved, make_final, resolve
-from polar_sync.sync.sources import get_last_knowledge
+from polar_sync.sync.resolution import (
+    KEPT_CHANGING,
+    MAX_ROUNDS,
+    Resolution,
+    Unresolved,
+    ask_anew,
+    make_final,
+    resolve,
+)
+from polar_sync.sync.sources import get_last_knowledge, get_mirrored
 
 
 def refresh_customer(
@@ -67,6 +77,77 @@ def refresh_external(organization: OrganizationSettings, external_id: str, conne
     stored = get_records(former)
     others = [_ask_former_holder(key, connection, stored=stored.get(key)) for key in former]
     return list(_apply_state(row, state, connection, others=others).values())
+
+
+def refresh_from_lists(
+    organization: OrganizationSettings, ids: Collection[UUID], connection: Connection
+) -> Iterator[tuple[UUID, PolarSyncError | None]]:
+    """Mirror what these customers have now, asked of Polar's lists together; each with the error that kept it away.
+
+    Their own fields are asked for only of those who are not mirrored yet or seem to have lost everything, as a customer
+    does who was deleted. Those whom the error concerns that ends all asking are left out.
+    """
+    row = _get_organization(organization)
+    knowledge = get_last_knowledge(row)
+    pending = set(ids)
+    for _ in range(MAX_ROUNDS):
+        records = get_records(pending)
+        items = _get_items(row, pending)
+        rows = get_mirrored(items).rows.values()
+        mirrored = {key: sum(counts.get(key, 0) for counts in rows) for key in items}
+        observations: list[Observation] = []
+        asked: set[UUID] = set()
+        for found in ask_anew(records, items, connection, knowledge=knowledge, on_tick=do_nothing):
+            if found.error is not None:
+                yield found.id, found.error
+            elif _is_surprising(found, mirrored):
+                yield found.id, _refresh(organization, found.id, connection)
+            else:
+                observations += found.observations
+                asked.add(found.id)
+        for key in pending - items.keys():
+            yield key, _refresh(organization, key, connection)
+        pending = set(apply(observations, organization=row).unresolved)
+        yield from ((key, None) for key in asked - pending)
+        if not pending:
+            return
+    yield from ((key, PolarSyncError(KEPT_CHANGING)) for key in pending)
+
+
+def _get_items(row: Organization, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The own fields of those who are mirrored with all that they have."""
+    known = on_primary(Customer.objects).filter(pk__in=ids, organization=row)
+    known = known.exclude(observation__state_observed_at=None)
+    return {customer.pk: customer.to_polar() for customer in known.filter(observation__isnull=False)}
+
+
+def _is_surprising(found: Resolution, mirrored: Mapping[UUID, int]) -> bool:
+    """Whether the lists cannot tell, or tell that everything is gone: the customer may be gone too."""
+    if not found.observations:
+        return True
+    state = found.observations[-1].state
+    return bool(mirrored.get(found.id)) and state is not None and not any(state.children.values())
+
+
+def refresh_each(
+    organization: OrganizationSettings, ids: Iterable[UUID], connection: Connection
+) -> Iterator[tuple[UUID, PolarSyncError | None]]:
+    """The same by the state of each, for a token that may not read the lists."""
+    for key in ids:
+        error = _refresh(organization, key, connection)
+        yield key, error
+        if stops_fetching(error):
+            return
+
+
+def _refresh(organization: OrganizationSettings, key: UUID, connection: Connection) -> PolarSyncError | None:
+    try:
+        refresh_customer(organization, key, connection, is_fresh=connection.has_lists)
+    except NotFoundError:
+        return None  # neither Polar nor the mirror knows it
+    except PolarSyncError as error:
+        return error
+    return None
 
 
 def _get_organization(organization: OrganizationSettings) -> Organization:

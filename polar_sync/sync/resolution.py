@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -70,14 +70,7 @@ def resolve(
         listed[key] = item
         if isinstance(item, PolarObject):
             own[key] = observe_customer(item, interval=item.interval)
-    reader = ListReader(
-        connection.client,
-        connection.executor,
-        RowEstimates(),  # of customers who changed just now, which says nothing of the others
-        knowledge,
-        catalogue=connection.catalogue,
-        mirrored=get_mirrored(listed),
-    )
+    reader = _make_reader(listed, connection, knowledge)
     shown = {
         key: _get_shown(unresolved[key]) for key in listed if unresolved[key].observation.unreliable_fields is None
     }
@@ -87,6 +80,76 @@ def resolve(
         yield _decide(
             one, answer, connection, own=own.get(answer.id), item=listed[answer.id], is_confirmed=is_confirmed
         )
+
+
+def ask_anew(
+    records: Mapping[UUID, ObservationRecord],
+    items: Mapping[UUID, Mapping[str, Any]],
+    connection: Connection,
+    *,
+    knowledge: Knowledge,
+    on_tick: Callable[[], None],
+) -> Iterator[Resolution]:
+    """Ask the lists what these customers have now, whose own fields are in `items`.
+
+    `records` are what was stored of them before. One without observations and error is one of whom lists cannot tell.
+    """
+    reader = _make_reader(items, connection, knowledge)
+    for answer in ask_lists(reader, listed=items, shown={}, on_tick=on_tick):
+        if answer.state is None:
+            yield Resolution(answer.id, error=answer.error)
+            continue
+        item = items[answer.id]
+        own = observe_customer(item, interval=item.interval) if isinstance(item, PolarObject) else None
+        try:
+            decisive = _observe_answer(
+                answer,
+                answer.state,
+                own,
+                item=item,
+                follows=records.get(answer.id),
+                is_confirmed=knowledge.is_confirmed,
+            )
+        except PayloadError as error:
+            yield Resolution(answer.id, error=error)
+        else:
+            yield Resolution(answer.id, decisive)
+
+
+def _make_reader(customers: Collection[UUID], connection: Connection, knowledge: Knowledge) -> ListReader:
+    return ListReader(
+        connection.client,
+        connection.executor,
+        RowEstimates(),  # of customers who changed just now, which says nothing of the others
+        knowledge,
+        catalogue=connection.catalogue,
+        mirrored=get_mirrored(customers),
+    )
+
+
+def _observe_answer(
+    answer: StateAnswer,
+    state: PolarObject,
+    own: Observation | None,
+    *,
+    item: Mapping[str, Any],
+    follows: ObservationRecord | None,
+    is_confirmed: bool,
+) -> tuple[Observation, ...]:
+    """What lists answered, with the customer's `own` fields where they were asked for. Raises `PayloadError`."""
+    # Not the listing itself where there was one: it was read before, and is applied as such.
+    listed = own or observe_customer(item, interval=state.interval)
+    decisive = observe_assembled(
+        state,
+        listed=listed,
+        interval=state.interval,
+        outside_state=answer.outside_state,
+        unreliable_fields=answer.unreliable_fields or {},
+        gone=answer.gone,
+        follows=follows,
+        is_confirmed=is_confirmed,
+    )
+    return (own, decisive) if own is not None else (decisive,)
 
 
 def _ask_customer(key: UUID, connection: Connection, on_tick: Callable[[], None]) -> PolarObject:
@@ -115,21 +178,10 @@ def _decide(
             return Resolution(answer.id, error=answer.error)
         return Resolution(answer.id, (make_final(one.observation),))
     try:
-        # Not the listing itself where there was one: it was read before, and is applied as such.
-        listed = own or observe_customer(item, interval=answer.state.interval)
-        decisive = observe_assembled(
-            answer.state,
-            listed=listed,
-            interval=answer.state.interval,
-            outside_state=answer.outside_state,
-            unreliable_fields=answer.unreliable_fields or {},
-            gone=answer.gone,
-            follows=one.stored,
-            is_confirmed=is_confirmed,
-        )
+        decisive = _observe_answer(answer, answer.state, own, item=item, follows=one.stored, is_confirmed=is_confirmed)
     except PayloadError:
         return Resolution(answer.id, (make_final(one.observation),))
-    return Resolution(answer.id, (own, decisive) if own is not None else (decisive,))
+    return Resolution(answer.id, decisive)
 
 
 def make_final(observation: Observation) -> Observation:

@@ -150,7 +150,8 @@ def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") 
             status=status, reason=reason, detail=detail, finished_at=Now(), heartbeat_at=None, waiting_until=None
         )
         if hit and status == SyncRun.Status.SUCCEEDED:
-            Organization.objects.filter(runs=run_id).update(last_succeeded_at=Now())
+            began_at = SyncRun.objects.values_list("began_at", flat=True).get(pk=run_id)
+            Organization.objects.filter(runs=run_id).update(last_succeeded_at=Now(), complete_as_of=began_at)
             record_statistics(on_primary(Organization.objects).get(runs=run_id))
     if hit:
         logger.log(

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import uuid
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -15,6 +17,21 @@ from tests.services import RECORDINGS
 TOKEN = "polar_oat_" + "T0ken" * 5
 
 MakeClient = Callable[..., PolarClient]
+
+
+class TimeLimitError(Exception):
+    """As Celery raises it in the middle of whatever a worker does."""
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise TimeLimitError
+
+    former = signal.signal(signal.SIGALRM, interrupt)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)
 
 
 def read_exchanges() -> list[dict[str, Any]]:

@@ -6,9 +6,8 @@ import json
 import logging
 import pickle
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from polar_sync.client.credentials import Credential, Redactor
 from polar_sync.client.responses import parse_json
 from polar_sync.exceptions import ConfigurationError, PolarSyncError
 from polar_sync.tokens import Token
-from tests.client.conftest import TOKEN, MakeClient
+from tests.client.conftest import TOKEN, MakeClient, TimeLimitError
 from tests.client.scripted import Received, Reply, ScriptedServer
 from tests.exposure import expose
 
@@ -68,21 +67,6 @@ def test_no_error_before_an_answer_leads_to_the_token(make_client: MakeClient, s
     assert TOKEN not in expose(caught.value)
     assert "ada" not in str(caught.value)
     assert caught.value.__context__ is None
-
-
-class TimeLimitError(Exception):
-    """As Celery raises it in the middle of whatever a worker does."""
-
-
-@pytest.fixture
-def limited() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise TimeLimitError
-
-    former = signal.signal(signal.SIGALRM, interrupt)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, former)
 
 
 @pytest.mark.parametrize(

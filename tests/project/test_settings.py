@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from benchmarks.rest import GUNICORN
-from project.environment import parse_requests_per_minute, prepare_database, require_secure_key
+from project.environment import (
+    parse_requests_per_minute,
+    parse_webhook_secrets,
+    prepare_database,
+    require_secure_key,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "k3y-of-the-tests-" + "abcdefghij0123456789" * 3
@@ -60,10 +66,16 @@ def test_environment_is_read(tmp_path: Path) -> None:
         POLAR_ACCESS_TOKEN="polar_oat_for_tests",
         POLAR_SERVER="sandbox",
         POLAR_REQUESTS_PER_MINUTE="0.5",
+        POLAR_WEBHOOK_SECRET="whsec_new,whsec_old",
         CELERY_BROKER_URL="redis://127.0.0.1:6379/9",
         DATABASE_URL="postgres://somebody@127.0.0.1/some",
     )
-    organization = {"ACCESS_TOKEN": "polar_oat_for_tests", "SERVER": "sandbox", "REQUESTS_PER_MINUTE": 0.5}
+    organization = {
+        "ACCESS_TOKEN": "polar_oat_for_tests",
+        "SERVER": "sandbox",
+        "REQUESTS_PER_MINUTE": 0.5,
+        "WEBHOOK_SECRETS": ["whsec_new", "whsec_old"],
+    }
     assert debug is False
     assert hosts == ["a.test", "b.test"]
     assert polar == {"ORGANIZATIONS": {"default": organization}, "THROTTLE_STORAGE": "redis://127.0.0.1:6379/9"}
@@ -150,3 +162,17 @@ def test_requests_per_minute_is_a_number_or_a_share(text: str, expected: object)
 def test_requests_per_minute_that_is_no_number_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured, match="POLAR_REQUESTS_PER_MINUTE must be"):
         parse_requests_per_minute("many")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", []), (" , ", []), ("whsec_a", ["whsec_a"]), ("whsec_a, whsec_b,", ["whsec_a", "whsec_b"])],
+)
+def test_webhook_secrets_are_separated_by_commas(text: str, expected: list[str]) -> None:
+    assert parse_webhook_secrets(text) == expected
+
+
+def test_tests_see_nothing_of_a_real_organization() -> None:
+    read = set(re.findall(r'env\.\w+\("(POLAR_(?!SYNC)\w+)"', (ROOT / "project" / "settings.py").read_text()))
+    assert "POLAR_WEBHOOK_SECRET" in read
+    assert read <= set(re.findall(r"-u (\w+)", (ROOT / "Makefile").read_text()))

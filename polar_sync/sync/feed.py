@@ -1,0 +1,302 @@
+"""Polar's list of deliveries, read as a feed: whatever it attempted to deliver and did not reach us is found there.
+
+A window is read backwards on the first page of the list, which newer attempts do not shift; `cursor` is how far. The
+watermarks move when a window is finished, so that whoever is killed goes on where that was.
+https://polar.sh/docs/api-reference/webhooks/deliveries/list
+
+What was never attempted is on no list: an endpoint that Polar has disabled makes no events at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import router, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from polar_sync.conf import OrganizationSettings, settings
+from polar_sync.exceptions import ConfigurationError, PayloadError, PolarSyncError
+from polar_sync.models import Organization, WebhookDelivery, WebhookFeed
+from polar_sync.payloads import Interval
+from polar_sync.payloads.values import clean_text, read_label, read_timestamp, read_uuid
+from polar_sync.signals import webhook_endpoint_disabled
+from polar_sync.sync.connections import Connection
+from polar_sync.sync.deliveries import keep_deliveries
+from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event
+from polar_sync.sync.leases import LeaseLostError
+
+logger = logging.getLogger(__name__)
+
+PAGE_SIZE = 100
+KEPT_BY_POLAR = timedelta(days=90)
+_OVERLAP = timedelta(minutes=1)
+"""Attempts surface a moment after their time."""
+_WHOLE_EVERY = timedelta(days=1)
+_GAP = timedelta(minutes=15)
+"""Without a finished window for so long, all deliveries are read again, and not only those that failed."""
+_CHECK_EVERY = timedelta(minutes=10)
+_TICK = timedelta(microseconds=1)
+_MAX_ID_LENGTH = 200
+DISABLED = (
+    "Polar has disabled the webhook endpoint {url} after failed deliveries, and makes no events until it is enabled "
+    "again, on Polar's dashboard or by manage.py polar_sync_webhook; then a run is needed."
+)
+_FREE = Q(leased_until=None) | Q(leased_until__lt=Now())
+
+
+@dataclass(slots=True)
+class FollowResult:
+    """What one reading of the feed came to: new deliveries kept, pages read, and whether a run is needed.
+
+    `is_finished` is False where another is reading the feed.
+    """
+
+    kept: int = 0
+    pages: int = 0
+    needs_run: bool = False
+    is_finished: bool = False
+
+
+def read_feed(
+    entry: OrganizationSettings, organization: Organization, connection: Connection, *, is_whole: bool = False
+) -> FollowResult:
+    """Read what Polar attempted to deliver since the last reading: what failed, or all of it.
+
+    All of it with `is_whole`, once a day, and after a gap. Raises every error of the client, with all that was read
+    until then kept, and `ConfigurationError` where it is not known which of several endpoints is ours.
+    """
+    feed = _claim(organization)
+    if feed is None:
+        return FollowResult()
+    reader = _FeedReader(entry, organization, connection, feed)
+    try:
+        reader.check_endpoint()
+        reader.read(is_whole=is_whole)
+    except LeaseLostError:
+        return FollowResult()
+    except PolarSyncError as error:
+        reader.save(problem=clean_text(f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        reader.release()
+    return reader.result
+
+
+def _claim(organization: Organization) -> WebhookFeed | None:
+    WebhookFeed.objects.get_or_create(organization=organization)
+    token, end = uuid4(), Now() + timedelta(seconds=settings.lease_seconds)
+    feeds = WebhookFeed.objects.filter(pk=organization.pk)
+    if not feeds.filter(_FREE).update(lease_token=token, leased_until=end):
+        return None
+    return feeds.get(lease_token=token)
+
+
+class _FeedReader:
+    """One reading, under a lease that every page renews."""
+
+    def __init__(
+        self, entry: OrganizationSettings, organization: Organization, connection: Connection, feed: WebhookFeed
+    ) -> None:
+        self.result = FollowResult()
+        self._entry = entry
+        self._organization = organization
+        self._connection = connection
+        self._feed = feed
+        self._has_failures = False
+
+    def check_endpoint(self, *, is_overdue: bool = False) -> None:
+        """Which endpoint is ours, and whether it is enabled: asked for every ten minutes."""
+        feed, wanted = self._feed, self._entry.webhook_endpoint_id
+        known = wanted or feed.endpoint_id
+        is_checked = feed.checked_at is not None and timezone.now() - feed.checked_at < _CHECK_EVERY
+        if is_overdue or not (known == feed.endpoint_id and feed.is_enabled and is_checked):
+            self._note_endpoint(*self._get_endpoint(known))
+
+    def _get_endpoint(self, known: UUID | None) -> tuple[Mapping[str, Any], Interval]:
+        endpoints = self._connection.client.webhook_endpoints
+        if known is not None:
+            found = endpoints.get(known)
+            return found, found.interval
+        page = endpoints.list(organization_id=self._connection.organization_id)
+        if len(page.items) != 1 or not isinstance(page.items[0], dict):
+            raise ConfigurationError(
+                f"{self._entry.name!r} has {len(page.items)} webhook endpoints on Polar, so that it is not known which "
+                "one is this project's. Run manage.py polar_sync_webhook --url …, or set WEBHOOK_ENDPOINT_ID."
+            )
+        return page.items[0], page.interval
+
+    def _note_endpoint(self, endpoint: Mapping[str, Any], interval: Interval) -> None:
+        feed, is_enabled, url = self._feed, endpoint.get("enabled") is True, read_label(endpoint.get("url")) or ""
+        problem = ""
+        if not is_enabled:
+            problem = DISABLED.format(url=url)
+            self._note_gap(problem)
+            if settings.enable_webhook_endpoint:
+                enabled = self._connection.client.webhook_endpoints.update(str(endpoint.get("id")), enabled=True)
+                logger.warning("%s: the webhook endpoint %s was enabled again", self._organization, url)
+                is_enabled, problem, interval = True, "", enabled.interval
+        if is_enabled and feed.gap_since is not None and feed.gap_until is None:
+            self.save(gap_until=interval.end)
+        self.save(
+            endpoint_id=read_uuid(endpoint.get("id")),
+            endpoint_url=url,
+            is_enabled=is_enabled,
+            checked_at=timezone.now(),
+            problem=problem,
+        )
+
+    def _note_gap(self, problem: str) -> None:
+        """Since it was last seen to be enabled, changes may have made no event."""
+        feed = self._feed
+        is_news = feed.gap_since is None or feed.gap_until is not None
+        if not is_news:
+            return
+        times = [time for time in (feed.checked_at, feed.failed_read_until) if time is not None]
+        if feed.gap_since is not None and not feed.is_gap_closed(self._organization.complete_as_of):
+            times.append(feed.gap_since)
+        self.save(gap_since=min(times, default=timezone.now()), gap_until=None)
+        self.result.needs_run = True
+        logger.error("%s: %s", self._organization, problem)
+        webhook_endpoint_disabled.send_robust(WebhookFeed, organization=self._organization, problem=problem)
+
+    def read(self, *, is_whole: bool) -> None:
+        """Read the window that was begun, or the next one, to its end."""
+        feed = self._feed
+        is_whole = is_whole or self._must_read_all()
+        if feed.window_start is None or (is_whole and not feed.is_window_of_all):
+            start = self._get_start(is_whole=is_whole)
+            self.save(is_window_of_all=is_whole, window_start=start, window_began_at=None, cursor=None)
+        self._read_pages()
+        read_until = {"failed_read_until": feed.window_began_at}
+        if feed.is_window_of_all:
+            read_until["all_read_until"] = feed.window_began_at
+        self.save(
+            **read_until, finished_at=timezone.now(), window_start=None, window_began_at=None, cursor=None, problem=""
+        )
+        self.result.is_finished = True
+        if self._has_failures:
+            self.check_endpoint(is_overdue=True)
+        feed = self._feed
+        is_level = feed.gap_since is None or feed.is_gap_closed(self._organization.complete_as_of)
+        self.result.needs_run |= not is_level and feed.gap_until is not None
+
+    def _must_read_all(self) -> bool:
+        feed, now = self._feed, timezone.now()
+        if feed.all_read_until is None or feed.finished_at is None:
+            return True
+        return now - feed.all_read_until > _WHOLE_EVERY or now - feed.finished_at > _GAP
+
+    def _get_start(self, *, is_whole: bool) -> datetime:
+        """Up to there everything is known: from an earlier window, or from a run, which knows it by itself."""
+        feed = self._feed
+        known = feed.all_read_until if is_whole else feed.failed_read_until
+        known = known or self._organization.complete_as_of
+        return known - _OVERLAP if known is not None else timezone.now() - KEPT_BY_POLAR
+
+    def _read_pages(self) -> None:
+        """Walk back through the window from where that was left, keeping what is new on each page."""
+        feed, number = self._feed, 1
+        while True:
+            page = self._connection.client.webhook_deliveries.list(
+                endpoint_id=feed.endpoint_id,
+                start_timestamp=feed.window_start,
+                end_timestamp=feed.cursor,
+                succeeded=None if feed.is_window_of_all else False,
+                page=number,
+                limit=PAGE_SIZE,
+            )
+            self.result.pages += 1
+            if page.total_count and not page.items:
+                raise PayloadError("Polar's list of deliveries counts attempts that it does not show")
+            # What is exactly at the end is left out. A page that is all of one moment is followed by the next page.
+            oldest = min(map(_read_attempted_at, page.items), default=None)
+            is_last, cursor = page.total_count <= number * PAGE_SIZE, feed.cursor
+            if oldest is not None and (cursor is None or oldest + _TICK < cursor):
+                cursor, number = oldest + _TICK, 1
+            else:
+                number += 1
+            self._keep(page.items, began_at=feed.window_began_at or page.interval.start, cursor=cursor)
+            if is_last:
+                return
+
+    def _keep(self, items: Sequence[Mapping[str, Any]], *, began_at: datetime, cursor: datetime | None) -> None:
+        """Keep the events of a page, the oldest first, with how far the window is read."""
+        events: dict[str, Mapping[str, Any]] = {}
+        for item in reversed(items):
+            self._has_failures |= item.get("succeeded") is False
+            event = item.get("webhook_event")
+            if isinstance(event, dict) and isinstance(event.get("id"), str):
+                events.setdefault(event["id"], event)
+        rows = [_build_delivery(event, self._organization) for event in events.values()]
+        with transaction.atomic(using=router.db_for_write(WebhookDelivery)):
+            self.result.kept += keep_deliveries(rows)
+            self.save(window_began_at=began_at, cursor=cursor, leased_until=timezone.now() + _get_lease())
+        if lost := [row for row in rows if row.status == WebhookDelivery.Status.FAILED and not row.payload]:
+            self._note_lost(lost)
+
+    def _note_lost(self, archived: Sequence[WebhookDelivery]) -> None:
+        """An archived event tells nothing any more: only a run brings what it said, unless it came here before."""
+        kept = WebhookDelivery.objects.filter(organization=self._organization, payload="", scrubbed_at=None)
+        lost = kept.filter(webhook_id__in=[row.webhook_id for row in archived])
+        complete_as_of = self._organization.complete_as_of
+        if complete_as_of is not None:
+            lost = lost.filter(timestamp__gte=complete_as_of)
+        oldest = lost.order_by("timestamp").values_list("timestamp", flat=True).first()
+        if oldest is not None and self._feed.gap_since is None:
+            logger.warning("%s: %s events are archived; a run is needed", self._organization, lost.count())
+            self.save(gap_since=oldest, gap_until=timezone.now())
+
+    def save(self, **columns: Any) -> None:
+        """Note this in the row. Raises `LeaseLostError` where another reads the feed by now."""
+        held = WebhookFeed.objects.filter(pk=self._feed.pk, lease_token=self._feed.lease_token)
+        if not held.update(**columns):
+            raise LeaseLostError
+        for name, value in columns.items():
+            setattr(self._feed, name, value)
+
+    def release(self) -> None:
+        """Let others read."""
+        held = WebhookFeed.objects.filter(pk=self._feed.pk, lease_token=self._feed.lease_token)
+        held.update(lease_token=None, leased_until=None)
+
+
+def _get_lease() -> timedelta:
+    return timedelta(seconds=settings.lease_seconds)
+
+
+def _read_attempted_at(item: Any) -> datetime:
+    attempted_at = read_timestamp(item.get("created_at")) if isinstance(item, dict) else None
+    if attempted_at is None:
+        raise PayloadError("Polar's list of deliveries holds something that is no attempt with a time")
+    return attempted_at
+
+
+def _build_delivery(event: Mapping[str, Any], organization: Organization) -> WebhookDelivery:
+    """What the receiver would have kept; one that cannot be read has failed already, with the reason."""
+    delivery = WebhookDelivery(
+        organization=organization,
+        webhook_id=event["id"][:_MAX_ID_LENGTH],
+        type=(read_label(event.get("type")) or "unknown")[:MAX_TYPE_LENGTH],
+        timestamp=read_timestamp(event.get("created_at")) or timezone.now(),
+        via=WebhookDelivery.Via.FEED,
+    )
+    payload = event.get("payload")
+    if not isinstance(payload, str) or not payload:
+        delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, "Polar has archived what it said."
+        return delivery
+    try:
+        read = read_event(payload)
+    except PayloadError as error:
+        delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, clean_text(str(error))
+        delivery.payload = clean_text(payload)
+    else:
+        delivery.type, delivery.timestamp, delivery.customer_id = read.type, read.timestamp, read.customer_id
+        delivery.payload = payload
+    return delivery

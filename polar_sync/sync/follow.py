@@ -1,0 +1,66 @@
+"""Keeping up with Polar between runs: the feed read, what is kept processed, and those asked about who are due."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from polar_sync.conf import OrganizationSettings
+from polar_sync.exceptions import RunActiveError
+from polar_sync.models import Organization, SyncRun, WebhookFeed
+from polar_sync.sync.connections import Connection
+from polar_sync.sync.deliveries import get_organization_row, process_deliveries
+from polar_sync.sync.feed import FollowResult, read_feed
+from polar_sync.sync.pending_refreshes import ask_due, count_due
+from polar_sync.sync.runs import begin_run
+
+logger = logging.getLogger(__name__)
+
+_RUN_EVERY = timedelta(minutes=15)
+"""A run that is needed and did not succeed is started again after so long."""
+
+
+def follow(entry: OrganizationSettings, connection: Connection, *, is_whole: bool = False) -> FollowResult:
+    """Read Polar's list of deliveries, process all that is kept, and ask about all who are due.
+
+    Raises every error of the client. What was read until then is processed all the same.
+    """
+    organization = get_organization_row(entry)
+    try:
+        return read_feed(entry, organization, connection, is_whole=is_whole)
+    finally:
+        process_all(entry, organization)
+        ask_all_due(entry, organization, connection)
+
+
+def process_all(entry: OrganizationSettings, organization: Organization) -> int:
+    """Process whatever is received; no request is made. Returns how many deliveries that were."""
+    count = 0
+    while done := process_deliveries(entry, organization):
+        count += done
+    return count
+
+
+def ask_all_due(entry: OrganizationSettings, organization: Organization, connection: Connection) -> None:
+    """Ask about all who are due. Raises what ends all asking."""
+    while count_due(organization):
+        ask_due(entry, organization, connection)
+
+
+def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
+    """Start the run that closes a gap in what Polar reports; None where it is under way or was tried just now."""
+    recent = SyncRun.objects.filter(organization=organization, started_at__gt=Now() - _RUN_EVERY)
+    gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
+    if gap_until is not None:
+        recent = recent.filter(began_at__gt=gap_until)
+    if recent.exists():
+        return None
+    try:
+        run = begin_run(entry)
+    except RunActiveError as error:
+        logger.info("%s", error)
+        return None
+    logger.warning("%s: run %s was started, as webhooks cannot tell what changed", organization, run.pk)
+    return run
