@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from typing import Any
 
-from celery import current_app
 from django.contrib import admin, messages
 from django.db import router, transaction
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
@@ -36,6 +35,8 @@ from polar_sync.admin.search import search_deliveries
 from polar_sync.conf import settings
 from polar_sync.exceptions import ConfigurationError
 from polar_sync.models import WebhookDelivery
+from polar_sync.sync import deliveries as sync_deliveries
+from polar_sync.tasks import process_deliveries
 
 MAX_JSON = 200_000
 """Characters of a payload that the page shows."""
@@ -206,8 +207,8 @@ def process_again(request: HttpRequest, deliveries: QuerySet[Any]) -> None:
         return
     with transaction.atomic(using=router.db_for_write(WebhookDelivery)):
         keys = [pk for pk, _name, has_payload in rows if has_payload]
-        chosen = WebhookDelivery.objects.filter(_HAS_PAYLOAD, pk__in=keys)
-        chosen.update(status=_Status.RECEIVED, next_attempt_at=None, reason="")
+        chosen = WebhookDelivery.objects.filter(pk__in=keys)
+        sync_deliveries.process_again(chosen)
         note(request, chosen.defer("payload"), "Process again")
         for name, number in numbers.items():
             text = ngettext(
@@ -216,12 +217,7 @@ def process_again(request: HttpRequest, deliveries: QuerySet[Any]) -> None:
                 number,
             )
             message = text % {"number": format_number(number), "organization": clean(name)}
-            enqueue(request, _get_task(), name, message=message)
-
-
-def _get_task() -> Any:
-    """The task by its name."""
-    return current_app.signature("polar_sync.process_deliveries")
+            enqueue(request, process_deliveries, name, message=message)
 
 
 def _tell_left_out(request: HttpRequest, number: int) -> None:

@@ -66,7 +66,7 @@ RUN_REASONS: dict[str, str | Promise] = {
     "abandoned": _("Abandoned"),
     "error": _("Error"),
 }
-# What Polar reports of what is mirrored; https://polar.sh/docs/api-reference/webhooks/endpoints/create has all.
+# What the mirror follows; Polar knows more: https://polar.sh/docs/api-reference/webhooks/endpoints/create
 EVENT_TYPES = (
     *("customer.created", "customer.updated", "customer.deleted", "customer.state_changed"),
     *("subscription.created", "subscription.updated", "subscription.active", "subscription.canceled"),
@@ -74,7 +74,8 @@ EVENT_TYPES = (
     *("subscription.paused", "subscription.resumed"),
     *("benefit_grant.created", "benefit_grant.cycled", "benefit_grant.updated", "benefit_grant.revoked"),
     *("customer_seat.assigned", "customer_seat.claimed", "customer_seat.revoked"),
-    *("benefit.created", "benefit.updated", "product.created", "product.updated"),
+    *("member.created", "member.updated", "member.deleted", "order.paid", "order.refunded"),
+    *("benefit.created", "benefit.updated", "product.created", "product.updated", "meter.created", "meter.updated"),
 )
 # What the history keeps of who asked for what: in English, whoever did, and shown in the reader's language.
 NOTES: dict[str, str | Promise] = {
