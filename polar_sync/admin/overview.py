@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -19,8 +20,20 @@ from django.utils.translation import gettext as _
 
 from polar_sync.admin import formatting
 from polar_sync.admin.base import SYNC_PERMISSION, MayView, may_view
+from polar_sync.admin.change_lists import bound
+from polar_sync.admin.delivery_figures import COUNT_LIMIT, count_deliveries, get_lags
 from polar_sync.admin.figures import Day, Figures, get_figures, get_history
-from polar_sync.admin.formatting import clean, format_money, format_number, format_share, show, show_code, show_time
+from polar_sync.admin.formatting import (
+    NOTHING,
+    clean,
+    format_lag,
+    format_money,
+    format_number,
+    format_share,
+    show,
+    show_code,
+    show_time,
+)
 from polar_sync.admin.notices import describe_last_success, find_notices, show_verification
 from polar_sync.admin.plots import Series, describe_change, draw_bars, draw_columns, draw_sparkline
 from polar_sync.admin.run_page import format_duration, get_share, show_reason
@@ -57,10 +70,10 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     user: Any = request.user
     may = partial(may_view, user)
     figures = get_figures()
-    organizations = list(Organization.objects.select_related("verification"))
+    organizations = list(_select_organizations(may=may))
     context: dict[str, Any] = {"may_sync": user.has_perm(SYNC_PERMISSION)}
+    context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name, may=may)
     if may("syncrun"):
-        context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name, may=may)
         context["last_success"] = describe_last_success(organizations)
         context["runs"] = _describe_runs(site_name=site_name)
     if any(map(may, COUNTED)):
@@ -68,7 +81,15 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
         context["as_of"] = show_time(figures.as_of)
     if may("organization"):
         context["organizations"] = _describe_organizations(organizations, site_name=site_name)
+    if may("webhookdelivery"):
+        context["deliveries"] = _describe_deliveries(organizations, site_name=site_name)
     return context
+
+
+def _select_organizations(*, may: MayView) -> QuerySet[Any]:
+    """With what the notices and the tables tell of each, in one statement."""
+    organizations = Organization.objects.select_related("verification", "webhook_feed")
+    return count_deliveries(organizations) if may("webhookdelivery") else organizations
 
 
 def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict[str, Any]:
@@ -195,8 +216,35 @@ def _describe_organizations(organizations: Iterable[Organization], *, site_name:
         {
             "name": show(organization),
             "succeeded": show_time(organization.last_succeeded_at),
+            "complete": show_time(organization.complete_as_of),
+            "told": show_time(organization.told_until),
             "verified": show_verification(organization),
             "sync_url": reverse(f"{site_name}:polar_sync_organization_sync", args=(organization.pk,)),
         }
         for organization in organizations
     ]
+
+
+def _describe_deliveries(organizations: Iterable[Any], *, site_name: str) -> list[dict[str, Any]]:
+    """How late they came in the last hour, how many wait and how many failed, where there are any at all."""
+    lags = get_lags()
+    url = reverse(f"{site_name}:polar_sync_webhookdelivery_changelist")
+    found = []
+    for organization in organizations:
+        lag = lags.get(organization.pk)
+        has_any = lag is not None or organization.waiting or organization.failed
+        if not has_any and not hasattr(organization, "webhook_feed"):
+            continue
+        chosen = {"organization": str(organization.polar_id)} if organization.polar_id else {}
+        found.append(
+            {
+                "organization": show(organization),
+                "median": format_lag(lag.median) if lag is not None else NOTHING,
+                "high": format_lag(lag.high) if lag is not None else NOTHING,
+                "waiting": bound(organization.waiting, COUNT_LIMIT),
+                "waiting_url": f"{url}?{_encode(status='received', **chosen)}",
+                "failed": bound(organization.failed, COUNT_LIMIT),
+                "failed_url": f"{url}?{_encode(status='failed', **chosen)}",
+            }
+        )
+    return found

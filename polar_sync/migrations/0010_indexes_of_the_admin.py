@@ -1,4 +1,4 @@
-"""Indexes of what the admin asks for most: which customers changed last, and which deliveries failed."""
+"""Indexes of what the admin asks for most: which customers changed last, and which deliveries failed or wait."""
 
 from django.db import migrations, models
 
@@ -21,6 +21,14 @@ class Migration(migrations.Migration):
                 fields=["organization", "id"],
                 name="polar_delivery_failed",
                 condition=models.Q(status="failed"),
+            ),
+        ),
+        AddIndex(
+            model_name="webhookdelivery",
+            index=models.Index(
+                fields=["organization", "timestamp"],
+                name="polar_delivery_unprocessed",
+                condition=models.Q(status__in=("received", "failed")),
             ),
         ),
     ]
