@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from polar_sync.admin import filters
 from polar_sync.admin.actions import CustomerActionsMixin
 from polar_sync.admin.base import ReadOnlyAdmin, may_view
+from polar_sync.admin.changes import ChangesMixin
 from polar_sync.admin.customer_page import CustomerFields, summarize
 from polar_sync.admin.delivery_columns import describe_latest
 from polar_sync.admin.export import ExportAdminMixin
@@ -120,7 +121,9 @@ class CustomerColumns:
 
 
 @admin.register(Customer)
-class CustomerAdmin(CustomerColumns, CustomerFields, CustomerActionsMixin, ExportAdminMixin, ReadOnlyAdmin):
+class CustomerAdmin(
+    CustomerColumns, CustomerFields, CustomerActionsMixin, ChangesMixin, ExportAdminMixin, ReadOnlyAdmin
+):
     """The list of customers, and each with its state."""
 
     list_display = (
@@ -230,7 +233,7 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerActionsMixin, Expor
         """Add the summary, the state, and what may be done."""
         customer: Customer = context["original"]
         text = format_state(customer)
-        context |= {
+        context |= self.get_changes_context(customer.pk) | {
             "polar_summary": summarize(customer, request=request, site_name=self.admin_site.name),
             "polar_state": text[:MAX_JSON],
             "polar_state_is_cut": len(text) > MAX_JSON,

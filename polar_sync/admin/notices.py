@@ -20,7 +20,7 @@ from django.utils.translation import ngettext, pgettext
 
 from polar_sync.admin.base import MayView
 from polar_sync.admin.change_lists import bound
-from polar_sync.admin.delivery_figures import COUNT_LIMIT
+from polar_sync.admin.delivery_figures import COUNT_LIMIT, DeliveryCounts
 from polar_sync.admin.formatting import (
     NOTHING,
     PAGE_LENGTH,
@@ -131,11 +131,16 @@ class LastRuns:
 
 
 def find_notices(
-    organizations: Sequence[Organization], *, answered: Mapping[UUID, datetime], site_name: str, may: MayView
+    organizations: Sequence[Organization],
+    *,
+    answered: Mapping[UUID, datetime],
+    counts: Mapping[int, DeliveryCounts],
+    site_name: str,
+    may: MayView,
 ) -> list[Notice]:
     """What is wrong, as far as one may view it: at most two statements, and two more for a run with failed customers.
 
-    `organizations` are with their feeds, for who may view deliveries also with what `count_deliveries` adds.
+    `counts` are of deliveries, by organization, empty for who may not view them.
     `answered` is when Polar last answered about any customer's state, by the organization's Polar id.
     """
     if not organizations and may("syncrun"):
@@ -150,8 +155,8 @@ def find_notices(
             notices += _find_of_verification(organization, site_name=site_name, may=may)
         if may("organization"):
             notices += _find_of_feed(organization, site_name=site_name)
-        if may("webhookdelivery"):
-            notices += _find_of_deliveries(organization, site_name=site_name)
+        if organization.pk in counts:
+            notices += _find_of_deliveries(organization, counts[organization.pk].failed, site_name=site_name)
         name = clean(organization) if len(organizations) > 1 else ""
         found += (replace(notice, organization=name) for notice in notices)
     return found
@@ -348,8 +353,7 @@ def _describe_gap(since: datetime, until: datetime | None) -> str:
     return text % {"since": _format_time(since), "until": _format_time(until)}
 
 
-def _find_of_deliveries(organization: Any, *, site_name: str) -> Iterator[Notice]:
-    number = organization.failed
+def _find_of_deliveries(organization: Organization, number: int, *, site_name: str) -> Iterator[Notice]:
     if not number:
         return
     text = ngettext(

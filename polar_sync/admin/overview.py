@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -21,7 +20,7 @@ from django.utils.translation import gettext as _
 from polar_sync.admin import formatting
 from polar_sync.admin.base import SYNC_PERMISSION, MayView, may_view
 from polar_sync.admin.change_lists import bound
-from polar_sync.admin.delivery_figures import COUNT_LIMIT, count_deliveries, get_lags
+from polar_sync.admin.delivery_figures import COUNT_LIMIT, DeliveryCounts, count_deliveries, get_lags
 from polar_sync.admin.figures import Day, Figures, get_figures, get_history
 from polar_sync.admin.formatting import (
     NOTHING,
@@ -70,9 +69,12 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     user: Any = request.user
     may = partial(may_view, user)
     figures = get_figures()
-    organizations = list(_select_organizations(may=may))
+    organizations = list(Organization.objects.select_related("verification", "webhook_feed"))
+    counts = count_deliveries() if may("webhookdelivery") else {}
     context: dict[str, Any] = {"may_sync": user.has_perm(SYNC_PERMISSION)}
-    context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name, may=may)
+    context["notices"] = find_notices(
+        organizations, answered=figures.answered, counts=counts, site_name=site_name, may=may
+    )
     if may("syncrun"):
         context["last_success"] = describe_last_success(organizations)
         context["runs"] = _describe_runs(site_name=site_name)
@@ -82,14 +84,8 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     if may("organization"):
         context["organizations"] = _describe_organizations(organizations, site_name=site_name)
     if may("webhookdelivery"):
-        context["deliveries"] = _describe_deliveries(organizations, site_name=site_name)
+        context["deliveries"] = _describe_deliveries(organizations, counts, site_name=site_name)
     return context
-
-
-def _select_organizations(*, may: MayView) -> QuerySet[Any]:
-    """With what the notices and the tables tell of each, in one statement."""
-    organizations = Organization.objects.select_related("verification", "webhook_feed")
-    return count_deliveries(organizations) if may("webhookdelivery") else organizations
 
 
 def _describe_figures(figures: Figures, *, may: MayView, site_name: str) -> dict[str, Any]:
@@ -225,14 +221,16 @@ def _describe_organizations(organizations: Iterable[Organization], *, site_name:
     ]
 
 
-def _describe_deliveries(organizations: Iterable[Any], *, site_name: str) -> list[dict[str, Any]]:
+def _describe_deliveries(
+    organizations: Iterable[Organization], counts: Mapping[int, DeliveryCounts], *, site_name: str
+) -> list[dict[str, Any]]:
     """How late they came in the last hour, how many wait and how many failed, where there are any at all."""
     lags = get_lags()
     url = reverse(f"{site_name}:polar_sync_webhookdelivery_changelist")
     found = []
     for organization in organizations:
-        lag = lags.get(organization.pk)
-        has_any = lag is not None or organization.waiting or organization.failed
+        lag, number = lags.get(organization.pk), counts.get(organization.pk, DeliveryCounts(0, 0))
+        has_any = lag is not None or number.waiting or number.failed
         if not has_any and not hasattr(organization, "webhook_feed"):
             continue
         chosen = {"organization": str(organization.polar_id)} if organization.polar_id else {}
@@ -241,9 +239,9 @@ def _describe_deliveries(organizations: Iterable[Any], *, site_name: str) -> lis
                 "organization": show(organization),
                 "median": format_lag(lag.median) if lag is not None else NOTHING,
                 "high": format_lag(lag.high) if lag is not None else NOTHING,
-                "waiting": bound(organization.waiting, COUNT_LIMIT),
+                "waiting": bound(number.waiting, COUNT_LIMIT),
                 "waiting_url": f"{url}?{_encode(status='received', **chosen)}",
-                "failed": bound(organization.failed, COUNT_LIMIT),
+                "failed": bound(number.failed, COUNT_LIMIT),
                 "failed_url": f"{url}?{_encode(status='failed', **chosen)}",
             }
         )

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     operations = [
         AddIndex(
             model_name="customer",
-            index=models.Index(fields=["synced_at"], name="polar_customer_synced"),
+            index=models.Index(fields=["synced_at", "id"], name="polar_customer_synced"),
         ),
         AddIndex(
             model_name="webhookdelivery",

@@ -16,7 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from polar_sync.admin.delivery_figures import count_deliveries
 from polar_sync.admin.notices import find_notices
 from polar_sync.models import CustomerObservation, Organization, SyncFailure, SyncRun, Verification, WebhookFeed
 from tests.factories import apply_states, build_state, create_delivery, create_organization, make_id, read_at
@@ -208,9 +207,9 @@ def test_notices_cost_few_statements_however_many_organizations(organization: Or
     for number in range(1, 6):
         end_run(create_organization(f"o{number}", polar_id=UUID(int=number)), "failed", "polar_error")
     SyncRun.objects.create(organization=organization)
-    organizations = list(count_deliveries(Organization.objects.select_related("verification", "webhook_feed")))
+    organizations = list(Organization.objects.select_related("verification", "webhook_feed"))
     with CaptureQueriesContext(connection) as queries:
-        assert len(find_notices(organizations, answered={}, site_name="admin", may=lambda _: True)) == 6
+        assert len(find_notices(organizations, answered={}, counts={}, site_name="admin", may=lambda _: True)) == 6
     assert len(queries) == 2
 
 
