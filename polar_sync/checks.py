@@ -9,7 +9,6 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from celery import current_app
 from django.apps import AppConfig
 from django.apps import apps as installed_apps
 from django.conf import settings as django_settings
@@ -19,6 +18,7 @@ from django.db import connections, router
 from polar_sync.client.rate_limit import open_storage
 from polar_sync.conf import Mistake, OrganizationSettings, SettingError, settings
 from polar_sync.exceptions import ConfigurationError
+from polar_sync.tasks import has_workers
 
 TAG = "polar_sync"
 SUPPORTED_DATABASES = {"postgresql", "sqlite"}
@@ -111,12 +111,6 @@ def check_throttle_storage(app_configs: Apps, **options: object) -> list[CheckMe
             id=UNSHARED_STORAGE,
         )
     ]
-
-
-def has_workers() -> bool:
-    """Whether Celery hands tasks to other processes."""
-    broker = current_app.conf.broker_url
-    return bool(broker) and not str(broker).startswith("memory:") and not current_app.conf.task_always_eager
 
 
 @register(TAG)

@@ -179,3 +179,11 @@ class RunActiveError(PolarSyncError):
     def __init__(self, message: str, *, run_id: int) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class SignatureError(PolarSyncError):
+    """A webhook delivery that Polar did not sign, or not lately; `reason` is safe to store and to show."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

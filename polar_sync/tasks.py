@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from celery import shared_task
+from celery import current_app, shared_task
 from django.db import router, transaction
 from django.utils import timezone
 
@@ -139,6 +139,24 @@ def process_deliveries(organization: str) -> None:
     sync.process_all(entry, row)
     with _retrying(process_deliveries, organization):
         sync.ask_all_due(entry, row, sync.get_worker_connection(entry))
+
+
+def enqueue_processing(organization: str) -> None:
+    """Have what is kept processed: by Celery, or here and now where it has no broker. Never raises, as it is kept."""
+    try:
+        if has_workers() or current_app.conf.task_always_eager:
+            process_deliveries.apply_async((organization,), retry=False)
+        else:
+            entry = settings.get_organization(organization)
+            sync.process_all(entry, sync.get_organization_row(entry))
+    except Exception:
+        logger.exception("Deliveries for %s are kept; polar_sync.follow processes them", organization)
+
+
+def has_workers() -> bool:
+    """Whether Celery hands tasks to other processes."""
+    broker = current_app.conf.broker_url
+    return bool(broker) and not str(broker).startswith("memory:") and not current_app.conf.task_always_eager
 
 
 @shared_task(name="polar_sync.follow", ignore_result=True)

@@ -8,5 +8,6 @@ from project.home import home
 urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
+    path("polar/webhooks/", include("polar_sync.webhooks.urls")),
     path("polar/", include("polar_sync.rest.urls")),
 ]

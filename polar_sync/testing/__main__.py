@@ -1,6 +1,7 @@
 """Serve a fake Polar organization: `python -m polar_sync.testing --customers 1000 --seed 1 --port 8765`.
 
-The first line of the output is JSON: `url`, `access_token`, `organization_id`, `customers`. Ctrl-C or SIGTERM ends it.
+The first line of the output is JSON: `url`, `access_token`, `organization_id`, `customers`, with `--webhook` its
+`webhook_secret`. Ctrl-C or SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from polar_sync.testing.app import FakePolar
 from polar_sync.testing.faults import Fault
 from polar_sync.testing.server import FakePolarServer
+from polar_sync.testing.webhooks import POLAR_RETRY_DELAYS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
     parser.add_argument("--rate-limit", type=int, help="requests a minute, 429 beyond them (default: no limit)")
     parser.add_argument("--prepare", action="store_true", help="write all answers before the first request")
+    parser.add_argument("--webhook", metavar="URL", help="where events are sent; the output has its `webhook_secret`")
     parser.add_argument("--latency", type=float, help="seconds that every answer takes longer")
     return parser
 
@@ -41,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         polar.prepare()
     if given.latency:
         polar.faults.add(Fault(kind="latency", seconds=given.latency, times=None))
+    if given.webhook:
+        polar.webhooks.retry_delays = POLAR_RETRY_DELAYS
+        polar.webhooks.add_endpoint(given.webhook)
     # What was made stays until the end: looking through it again would only hold answers up.
     gc.freeze()
     stopping = threading.Event()
@@ -55,12 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(server: FakePolarServer) -> dict[str, str | int]:
     """What a client needs to know."""
-    return {
+    described: dict[str, str | int] = {
         "url": server.url,
         "access_token": server.polar.access_token,
         "organization_id": server.polar.organization_id,
         "customers": len(server.polar.customers),
     }
+    for endpoint in server.polar.webhooks.endpoints:
+        described["webhook_secret"] = endpoint.secret
+    return described
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ ORGANIZATION_SCOPES = (
     "meters:read",
     "products:read",
     "organizations:read",
+    "webhooks:read",
+    "webhooks:write",
 )
 SESSION_SCOPES = ("customer_portal:read", "customer_portal:write")
 

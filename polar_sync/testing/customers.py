@@ -39,7 +39,10 @@ class Record:
     `state` overrides the state that is built from `customer` and `children`. `other_subscriptions` are those that
     Polar has and does not show in a state, such as past due ones; `other_grants` are revoked ones. `listed` holds, by
     the kind of row, recorded items of Polar's lists with their places in the recording; where a kind is missing, its
-    rows are made from the state. `rows` are the prepared rows.
+    rows are made from the state. `list_fields` are, by the id of a subscription or a grant, what lists and webhooks
+    show of it and states do not. `rows` are the prepared rows.
+
+    `cached_state_body` is what is answered instead of the state; `is_held` keeps it there whatever changes.
     """
 
     key: str
@@ -51,9 +54,11 @@ class Record:
     other_subscriptions: list[dict[str, Any]] = field(default_factory=list)
     other_grants: list[dict[str, Any]] = field(default_factory=list)
     listed: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    list_fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     additions: FieldAdditions = field(default_factory=FieldAdditions)
     rows: dict[tuple[str, bool], list[Row]] = field(default_factory=dict)
     cached_state_body: bytes | None = None
+    is_held: bool = False
     balance: int = 0
     has_own_billing_name: bool = False
     _customer_body: bytes | None = None
@@ -87,6 +92,17 @@ class Record:
         value = state.get(name) if isinstance(state, dict) else None
         return value if isinstance(value, list) else []
 
+    def get_list_fields(self, own: dict[str, Any]) -> dict[str, Any]:
+        """What lists and webhooks show of a subscription or a grant beside what a state does."""
+        return self.list_fields.get(str(own.get("id")), {})
+
+    def set_children(self, name: str, values: list[Any]) -> None:
+        """Have one of the state's arrays hold these; the old list stays what it was."""
+        if isinstance(self.state, dict):
+            self.state = {**self.state, name: values}
+        else:
+            self.children = {**self.children, name: values}
+
     def _build_own_state(self) -> Any:
         if self.state is not UNSET:
             return self.state
@@ -114,6 +130,11 @@ class Record:
         shown = state.get("active_subscriptions") if isinstance(state, dict) else None
         subscriptions = [*(shown if isinstance(shown, list) else ()), *self.other_subscriptions]
         return any(isinstance(one, dict) and one.get("status") in ACTIVE_STATUSES for one in subscriptions)
+
+    def renew_state(self) -> None:
+        """Answer the present state again, as Polar does after a change of it; not where it is held."""
+        if not self.is_held:
+            self.cached_state_body = None
 
     def forget_bodies(self) -> None:
         """Drop the prepared bytes; call it after any change."""

@@ -6,7 +6,8 @@ import copy
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,8 +16,12 @@ from polar_sync.testing.additions import Kind, Where
 from polar_sync.testing.auth import ORGANIZATION_SCOPES, TokenRegistry
 from polar_sync.testing.catalogue import Catalogue
 from polar_sync.testing.catalogue_store import Objects, Shelf
-from polar_sync.testing.customers import UNSET, CustomerStore, Record, RowKind
+from polar_sync.testing.changes import Object, get_id
+from polar_sync.testing.customers import CustomerStore, Record, RowKind
+from polar_sync.testing.events import Events
 from polar_sync.testing.http import format_timestamp
+from polar_sync.testing.sender import Sender
+from polar_sync.testing.webhooks import Webhooks
 
 
 def get_utc_now() -> datetime:
@@ -30,6 +35,7 @@ class Shared:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     tokens: TokenRegistry = field(default_factory=TokenRegistry)
+    sender: Sender = field(default_factory=Sender)
 
 
 class Foundation:
@@ -51,11 +57,16 @@ class Foundation:
         self.shuffle_arrays = False
         self.shows_deleted = False
         self.lists_other_price = False
+        self.has_members = True
         self.organization_id = str(organization_id or self.make_id())
         self.catalogue = Catalogue.generate(self._rng)
         self.shelf = Shelf(self.catalogue, organization_id=self.organization_id)
         self.store = CustomerStore()
         self.access_token = self.create_token()
+        self.webhooks = Webhooks(
+            seed=seed, organization_id=self.organization_id, now=self.now, sender=self.shared.sender
+        )
+        self.events = Events(self)
 
     def now(self) -> datetime:
         return self.clock() + self.clock_offset
@@ -76,6 +87,20 @@ class Foundation:
         """Have `token` answered with 401 from now on."""
         with self.shared.lock:
             self.shared.tokens.revoke(token)
+
+    @contextmanager
+    def _changing(self, record: Record, *, is_told: bool = True) -> Iterator[None]:
+        """Around a change of a customer's state: forget what was prepared, and tell of the new state after it."""
+        before = self._note_state(record)
+        yield
+        record.renew_state()
+        self.store.touch(record)
+        if is_told:
+            self.events.tell_state(record, before=before)
+
+    def _note_state(self, record: Record) -> Any:
+        """The state before a change, where stale states are to be told; it shares its parts with the record."""
+        return record.build_state() if self.webhooks.stale_states else None
 
     def get_record(self, customer_id: str | uuid.UUID) -> Record:
         """The living record itself; call `store.touch` after changing it."""
@@ -103,19 +128,45 @@ class CatalogueOwner(Foundation):
         """The meters as Polar answers them, archived ones too."""
         return self._copy(self.shelf.meters)
 
-    def update_product(self, product_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
-        """Change fields of a product, in all lists, and give it back; an unknown id raises `KeyError`."""
-        return self._update(self.shelf.products, product_id, fields)
+    def update_product(self, product_id: Object, **fields: Any) -> dict[str, Any]:
+        """Change fields of a product, in all lists, and give it back; an unknown id raises `KeyError`.
 
-    def update_benefit(self, benefit_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
+        `modified_at` moves unless it is given, as that of benefits and meters does.
+        """
+        with self.shared.lock:
+            product = self._update(self.shelf.products, product_id, fields)
+            self.events.tell_object("product.updated", product)
+            return product
+
+    def update_benefit(self, benefit_id: Object, **fields: Any) -> dict[str, Any]:
         """Change fields of a benefit, in all lists, and give it back; an unknown id raises `KeyError`.
 
-        States hold the type and the metadata of a benefit in each grant and keep them, as Polar's cached states do;
-        the grants of a list follow their state in these two.
+        States hold the metadata of a benefit in each grant. Nothing but `benefit.updated` tells that these have
+        changed: until something else of a customer does, its state is answered as it was, from Polar's cache.
         """
-        return self._update(self.shelf.benefits, benefit_id, fields)
+        with self.shared.lock:
+            benefit = self._update(self.shelf.benefits, benefit_id, fields)
+            if "metadata" in fields:
+                for record in self.store:
+                    self._renew_grants(record, benefit)
+            self.events.tell_object("benefit.updated", benefit)
+            return benefit
 
-    def update_meter(self, meter_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
+    def _renew_grants(self, record: Record, benefit: dict[str, Any]) -> None:
+        """Have the lists show a benefit's new metadata, and the state stay what it was."""
+        grants = record.get_children("granted_benefits")
+        changed = [
+            {**one, "benefit_metadata": copy.deepcopy(benefit["metadata"])}
+            if isinstance(one, dict) and one.get("benefit_id") == benefit["id"]
+            else one
+            for one in grants
+        ]
+        if changed != grants:
+            record.cached_state_body = record.cached_state_body or record.state_body
+            record.set_children("granted_benefits", changed)
+            self.store.touch(record)
+
+    def update_meter(self, meter_id: Object, **fields: Any) -> dict[str, Any]:
         """Change fields of a meter, in all lists, and give it back; an unknown id raises `KeyError`."""
         return self._update(self.shelf.meters, meter_id, fields)
 
@@ -125,7 +176,7 @@ class CatalogueOwner(Foundation):
             self.shelf.meters[meter["id"]] = copy.deepcopy(meter)
             self.store.forget_all()
 
-    def archive_meter(self, meter_id: str | uuid.UUID) -> None:
+    def archive_meter(self, meter_id: Object) -> None:
         """Archive a meter: from now on customers' meters are listed without it unless it is named; states keep it."""
         self.update_meter(meter_id, archived_at=format_timestamp(self.now()))
 
@@ -143,39 +194,61 @@ class CatalogueOwner(Foundation):
         """Give a customer one more meter, as a state shows it, in its state (oldest first) and in the list."""
         with self.shared.lock:
             record = self.get_record(customer_id)
-            if record.state is UNSET:
-                record.children["active_meters"] = _add_by_age(record.children["active_meters"], meter)
-            else:
-                meters = _add_by_age(record.state["active_meters"], meter)
-                record.state = {**record.state, "active_meters": meters}
-            if "meter" in record.listed:
-                record.listed["meter"] = [*record.listed["meter"], (0, copy.deepcopy(meter))]
-            self.store.touch(record)
+            # Polar makes the rows of meters that nothing was counted on without a word.
+            is_told = bool(meter.get("consumed_units") or meter.get("credited_units"))
+            with self._changing(record, is_told=is_told):
+                record.set_children("active_meters", _add_by_age(record.get_children("active_meters"), meter))
+                if "meter" in record.listed:
+                    record.listed = {
+                        **record.listed,
+                        "meter": [*record.listed["meter"], (0, copy.deepcopy(meter))],
+                    }
+
+    def recount(
+        self,
+        customer_id: str | uuid.UUID,
+        meter: Object,
+        *,
+        consumed: float | None = None,
+        credited: float | None = None,
+    ) -> dict[str, Any]:
+        """Count a customer's meter anew and give it back as the state shows it; one that was not counted yet is added.
+
+        `meter` is a meter of the catalogue. Units that are not given stay; `modified_at` moves all the same.
+        """
+        with self.shared.lock:
+            record, now, meter_id = self.get_record(customer_id), format_timestamp(self.now()), get_id(meter)
+            meters = record.get_children("active_meters")
+            old = next((one for one in meters if one["meter_id"] == meter_id), None)
+            own = {"id": self.make_id(), "created_at": now, "modified_at": None} if old is None else old
+            known = old or {"consumed_units": 0.0, "credited_units": 0}
+            units = {
+                "consumed_units": known["consumed_units"] if consumed is None else consumed,
+                "credited_units": known["credited_units"] if credited is None else credited,
+            }
+            balance = {"balance": units["credited_units"] - units["consumed_units"]}
+            changed = {**own, "modified_at": old and now, "meter_id": meter_id, **units, **balance}
+            with self._changing(record):
+                record.set_children("active_meters", _add_by_age([one for one in meters if one is not old], changed))
+                if "meter" in record.listed:
+                    others = [(place, one) for place, one in record.listed["meter"] if one["id"] != changed["id"]]
+                    record.listed = {**record.listed, "meter": [*others, (0, changed)]}
+            return copy.deepcopy(changed)
 
     def set_listed(self, customer_id: str | uuid.UUID, kind: RowKind, objects: Iterable[dict[str, Any]]) -> None:
-        """Have a list show these objects of a customer, as a state would have them, whatever its state says."""
+        """Have a list show these objects of a customer, as a state would have them, whatever its state says.
+
+        A lie of the list, of which no event tells.
+        """
         with self.shared.lock:
             record = self.get_record(customer_id)
             record.listed = {**record.listed, kind: [(0, copy.deepcopy(one)) for one in objects]}
             self.store.touch(record)
 
-    def set_other_subscriptions(self, customer_id: str | uuid.UUID, subscriptions: Iterable[dict[str, Any]]) -> None:
-        """What the list of subscriptions has of a customer and the state has not, such as past due ones."""
+    def _update(self, objects: Objects, object_id: Object, fields: dict[str, Any]) -> dict[str, Any]:
         with self.shared.lock:
-            record = self.get_record(customer_id)
-            record.other_subscriptions = copy.deepcopy(list(subscriptions))
-            self.store.touch(record)
-
-    def set_other_grants(self, customer_id: str | uuid.UUID, grants: Iterable[dict[str, Any]]) -> None:
-        """What the list of grants has of a customer and the state has not: revoked ones."""
-        with self.shared.lock:
-            record = self.get_record(customer_id)
-            record.other_grants = copy.deepcopy(list(grants))
-            self.store.touch(record)
-
-    def _update(self, objects: Objects, object_id: str | uuid.UUID, fields: dict[str, Any]) -> dict[str, Any]:
-        with self.shared.lock:
-            updated = self.shelf.update(objects, str(object_id), fields)
+            moved = {"modified_at": format_timestamp(self.now()), **fields}
+            updated = self.shelf.update(objects, get_id(object_id), moved)
             self.store.forget_all()
             return updated
 

@@ -24,6 +24,8 @@ INVALID_TOKEN = "The access token provided is expired, revoked, malformed, or in
 INSUFFICIENT_SCOPE = "The request requires higher privileges than provided by the access token."
 READ = ("customers:read", "customers:write")
 WRITE = ("customers:write",)
+READ_WEBHOOKS = ("webhooks:read", "webhooks:write")
+WRITE_WEBHOOKS = ("webhooks:write",)
 OLD_ROUTES = frozenset({"customers:get_balance"})
 
 
@@ -226,6 +228,14 @@ ROUTES = (
     _route("benefits:list", "GET", "/v1/benefits/", ("benefits:read", "benefits:write")),
     _route("meters:list", "GET", "/v1/meters/", ("meters:read", "meters:write")),
     _route("customer-sessions:create", "POST", "/v1/customer-sessions/", ("customer_sessions:write",)),
+    _route("webhooks:list_webhook_endpoints", "GET", "/v1/webhooks/endpoints", READ_WEBHOOKS),
+    _route("webhooks:create_webhook_endpoint", "POST", "/v1/webhooks/endpoints", WRITE_WEBHOOKS),
+    _route("webhooks:get_webhook_endpoint", "GET", "/v1/webhooks/endpoints/{id}", READ_WEBHOOKS),
+    _route("webhooks:update_webhook_endpoint", "PATCH", "/v1/webhooks/endpoints/{id}", WRITE_WEBHOOKS),
+    _route("webhooks:delete_webhook_endpoint", "DELETE", "/v1/webhooks/endpoints/{id}", WRITE_WEBHOOKS),
+    _route("webhooks:reset_webhook_endpoint_secret", "PATCH", "/v1/webhooks/endpoints/{id}/secret", WRITE_WEBHOOKS),
+    _route("webhooks:list_webhook_deliveries", "GET", "/v1/webhooks/deliveries", READ_WEBHOOKS),
+    _route("webhooks:redeliver_webhook_event", "POST", "/v1/webhooks/events/{id}/redeliver", WRITE_WEBHOOKS),
 )
 OPERATIONS = tuple(route.operation for route in ROUTES)
 

@@ -42,6 +42,7 @@ from polar_sync.testing.validation import (
     normalize_email,
     read_uuid,
 )
+from polar_sync.testing.webhook_operations import WebhookOperations
 
 EU_COUNTRIES = frozenset(
     [
@@ -107,7 +108,7 @@ def create_customer(organization: FakeOrganization, fields: dict[str, Any]) -> d
     wrong += _take_address_and_tax(values, country=None)
     if wrong:
         raise refuse_values(wrong)
-    return organization.create_customer(**values)
+    return organization.create_customer(owner=owner, **values)
 
 
 def update_customer(organization: FakeOrganization, record: Record, changes: dict[str, Any]) -> None:
@@ -123,6 +124,9 @@ def update_customer(organization: FakeOrganization, record: Record, changes: dic
         raise refuse_values(wrong)
     if any(name not in record.customer or record.customer[name] != value for name, value in values.items()):
         organization.update_customer(record.key, **values)
+    else:
+        # Nothing moves, and it is told all the same.
+        organization.events.tell_customer(record, "updated")
 
 
 def _check_organization(organization_id: Any) -> list[Detail]:
@@ -226,6 +230,7 @@ class Operations:
             "customer_portal:customers:get": self._get_portal_customer,
             "customer-sessions:create": self._create_session,
             **{operation: partial(self._list_rows, operation) for operation in ROW_LISTS},
+            **WebhookOperations(organization.webhooks, organization_id=organization.organization_id).handlers,
         }
 
     def answer(self, operation: str, call: Call) -> Answer:

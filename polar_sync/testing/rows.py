@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polar_sync.testing.catalogue import derive_id
 from polar_sync.testing.catalogue_store import Prepared, Shelf, split_json
 from polar_sync.testing.customers import Record, RowKind
-from polar_sync.testing.organization import FakeOrganization
+
+if TYPE_CHECKING:
+    from polar_sync.testing.organization import FakeOrganization
 
 SUBSCRIPTION_FIELDS = (
     *("created_at", "modified_at", "id", "amount", "currency", "recurring_interval", "recurring_interval_count"),
@@ -92,7 +94,8 @@ def build_subscription_item(
     if lists_other_price and len(prices) > 1:
         nested["price"] = next(one for one in reversed(prices) if one is not price)
         nested["price_id"] = nested["price"]["id"]
-    return lay_out({**SUBSCRIPTION_DEFAULTS, **own, **nested}, SUBSCRIPTION_FIELDS)
+    listed = record.get_list_fields(own)
+    return lay_out({**SUBSCRIPTION_DEFAULTS, **own, **listed, **nested}, SUBSCRIPTION_FIELDS)
 
 
 def build_grant_item(own: dict[str, Any], *, record: Record, shelf: Shelf) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def build_grant_item(own: dict[str, Any], *, record: Record, shelf: Shelf) -> di
         "benefit": shelf.prepare(shelf.get_benefit(own)),
         "user_id": record.key,
     }
-    return lay_out({**defaults, **source, **nested}, GRANT_FIELDS)
+    return lay_out({**defaults, **source, **record.get_list_fields(own), **nested}, GRANT_FIELDS)
 
 
 def build_meter_item(own: dict[str, Any], *, record: Record, shelf: Shelf) -> dict[str, Any]:

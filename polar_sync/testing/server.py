@@ -131,10 +131,12 @@ class FakePolarServer:
 
     def start(self) -> Self:
         self._thread.start()
+        self.polar.shared.sender.start()
         return self
 
     def stop(self) -> None:
-        """Stop listening, end the open connections and wait for their threads."""
+        """Stop listening and sending webhooks, end the open connections and wait for the threads."""
+        self.polar.shared.sender.stop()
         if self._thread.is_alive():
             self._listener.shutdown()
             self._thread.join()
@@ -142,10 +144,10 @@ class FakePolarServer:
         self._listener.close_all()
 
     def raise_error(self) -> None:
-        """Raise the first error that a hook, or the fake server itself, raised while it answered (with a 500)."""
-        if self._listener.errors:
-            error = self._listener.errors[0]
-            raise RuntimeError(f"the fake Polar server failed while it answered: {error!r}") from error
+        """Raise the first error that a hook, or the fake server itself, raised while it answered or sent."""
+        for what, errors in (("answered", self._listener.errors), ("sent", self.polar.shared.sender.errors)):
+            if errors:
+                raise RuntimeError(f"the fake Polar server failed while it {what}: {errors[0]!r}") from errors[0]
 
     def _serve(self) -> None:
         self._listener.serve_forever(poll_interval=POLL_SECONDS)

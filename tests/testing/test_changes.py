@@ -22,6 +22,8 @@ def test_renamed_product_is_renamed_wherever_it_is_shown(made: FakePolar) -> Non
     product = next(one for one in made.products if one["name"] == "Metered")
     assert made.update_product(product["id"], name="Metered 2", is_archived=True)["name"] == "Metered 2"
     listed = {one["id"]: one for one in list_items(made, "/v1/products/")}
+    assert listed[product["id"]].pop("modified_at") is not None
+    del product["modified_at"]
     assert listed[product["id"]] == {**product, "name": "Metered 2", "is_archived": True}
     nested = [one["product"] for one in list_items(made, "/v1/subscriptions/", query=f"product_id={product['id']}")]
     assert nested
