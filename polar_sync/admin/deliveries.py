@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from polar_sync.admin.actions import MAX_SELECTED, action_view, enqueue, note, redirect, tell_misconfigured
 from polar_sync.admin.base import PROCESS_PERMISSION, ReadOnlyAdmin, may_view
@@ -76,7 +76,7 @@ class EventTypeFilter(Filter):
 class ViaFilter(Filter):
     """By whether Polar sent it, or it was found in Polar's list."""
 
-    title = gettext_lazy("received by")
+    title = pgettext_lazy("of a delivery: sent, or found in a list", "source")
     parameter_name = "via"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

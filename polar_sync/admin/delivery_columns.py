@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -45,6 +46,12 @@ def select_shown(rows: QuerySet[Any], *, may_view_customers: bool) -> QuerySet[A
     return found
 
 
+def show_type(delivery: WebhookDelivery) -> SafeString:
+    """Polar's own word, which may be broken after its dots and underscores."""
+    parts = re.findall("[^._]*[._]|[^._]+", clean(delivery.type))
+    return format_html("<bdi>{}</bdi>", format_html_join(SafeString("<wbr>"), "{}", ((part,) for part in parts)))
+
+
 def show_status(delivery: WebhookDelivery) -> SafeString:
     """What became of it, as a label."""
     return show_label(capfirst(delivery.get_status_display()), tone=_TONES.get(delivery.status, "plain"))
@@ -76,7 +83,7 @@ def describe_latest(customer: Customer, *, site_name: str) -> dict[str, Any]:
             {
                 "key": row.pk,
                 "url": reverse(f"{site_name}:polar_sync_webhookdelivery_change", args=(row.pk,)),
-                "type": show(row.type),
+                "type": show_type(row),
                 "status": show_status(row),
                 "reason": show(row.reason) if row.reason else "",
                 "told": show_time(row.timestamp),
@@ -100,7 +107,7 @@ class WebhookDeliveryColumns:
         webhook_id = clean(delivery.webhook_id, length=200)
         return format_html(
             '{}<span class="polar-below"><code class="polar-id" title="{}">{}</code></span>',
-            show(delivery.type),
+            show_type(delivery),
             webhook_id,
             webhook_id,
         )

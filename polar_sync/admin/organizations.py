@@ -69,6 +69,8 @@ class FeedFields:
         feed = get_feed(organization)
         if feed is None or feed.gap_since is None or feed.is_gap_closed(organization.complete_as_of):
             return NOTHING
+        if feed.gap_until is None:
+            return format_html("{} {}", _("since"), show_time(feed.gap_since))
         return format_html("{} – {}", show_time(feed.gap_since), show_time(feed.gap_until))
 
 

@@ -204,14 +204,36 @@ def long_runs(site: Site) -> None:
     site.run_code(MAKE_RUNS)
 
 
+MAKE_DELIVERIES = """
+from datetime import timedelta
+from django.utils import timezone
+from polar_sync.models import Customer, Organization, WebhookDelivery
+now = timezone.now()
+for number, status in enumerate(WebhookDelivery.Status):
+    WebhookDelivery.objects.create(
+        organization=Organization.objects.get(), webhook_id=f"{number:08}-0000-4000-8000-000000000000", status=status,
+        type="subscription.uncanceled", timestamp=now - timedelta(hours=1000, minutes=59), received_at=now, via="feed",
+        customer_id={key!r}, payload=chr(123) + chr(125), attempts=9, next_attempt_at=now + timedelta(hours=1),
+        reason="UnreadableAnswerError: " + "W" * 200,
+    )
+print(WebhookDelivery.objects.latest("pk").pk)
+"""
+
+
+@pytest.fixture(scope="module")
+def deliveries(site: Site) -> str:
+    """One of every status, with much to show; the key of the last."""
+    return site.run_code(MAKE_DELIVERIES.replace("{key!r}", repr(site.polar.customers[0]))).strip()
+
+
 @pytest.mark.parametrize("language", ["en-US", *LANGUAGES])
-@pytest.mark.usefixtures("wide", "long_runs")
+@pytest.mark.usefixtures("wide", "long_runs", "deliveries")
 def test_lists_fit_beside_the_sidebars(site: Site, page: Page, language: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     log_in(page, site)
     for is_open in ("true", "false"):
         page.evaluate(f"localStorage.setItem('django.admin.navSidebarIsOpen', '{is_open}')")
-        for model in ("customer", "syncrun"):
+        for model in ("customer", "syncrun", "webhookdelivery"):
             page.goto(f"{site.url}/admin/polar_sync/{model}/")
             page.locator("time").evaluate_all("all => all.forEach(one => { one.textContent = '11 months ago' })")
             assert measure_width(page) <= 1280
@@ -221,6 +243,7 @@ def test_lists_fit_beside_the_sidebars(site: Site, page: Page, language: str) ->
     assert set(lines) == {1}, "a time is broken into lines"
 
 
+@pytest.mark.usefixtures("deliveries")
 def test_numbers_stand_at_the_right(site: Site, page: Page, wide: str) -> None:
     log_in(page, site)
     columns = {
@@ -228,6 +251,7 @@ def test_numbers_stand_at_the_right(site: Site, page: Page, wide: str) -> None:
         "subscription/": ("price",),
         "meter/": ("consumed", "credited", "balance_label"),
         "syncrun/": ("listed", "changes", "failures", "requests_used", "duration"),
+        "webhookdelivery/": ("lag", "attempt_count"),
         f"customer/{wide}/change/": ("price", "consumed", "credited", "balance_label"),
     }
     for path, names in columns.items():
@@ -293,13 +317,14 @@ def test_signs_bars_and_plots_are_readable_from_right_to_left(site: Site, page: 
         assert list_outside(page, ".polar-bar, .polar-label, .polar-button, .polar-number, td time") == [], path
 
 
-def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page) -> None:
+def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page, deliveries: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
     log_in(page, site)
     customer = f"customer/{site.polar.customers[0]}/change/"
     models = ("customer", "subscription", "benefitgrant", "meter", "product", "organization", "syncrun")
-    for path in ("", customer, *(f"{model}/" for model in models), "syncrun/1/change/"):
+    pages = ("syncrun/1/change/", "organization/1/change/", "webhookdelivery/", f"webhookdelivery/{deliveries}/change/")
+    for path in ("", customer, *(f"{model}/" for model in models), *pages):
         answer = page.goto(f"{site.url}/admin/polar_sync/{path}")
         assert answer is not None
         assert answer.ok

@@ -66,7 +66,8 @@ def page_of(delivery: WebhookDelivery) -> str:
 
 def list_types(client: Client, query: str = "") -> list[str]:
     """The types of the deliveries that the list shows, from top to bottom."""
-    return re.findall(r'field-type_text"><a [^>]*><bdi>([^<]*)</bdi>', read(client, LIST + query))
+    page = read(client, LIST + query).replace("<wbr>", "")
+    return re.findall(r'field-type_text"><a [^>]*><bdi>([^<]*)</bdi>', page)
 
 
 def tell(answer: Any) -> list[str]:
