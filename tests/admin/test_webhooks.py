@@ -92,7 +92,10 @@ def test_waiting_and_failed_deliveries_are_counted(
     assert read_row(viewer, "Webhook deliveries", "other")["waiting"] == "0"
     for module in ("delivery_figures", "overview"):
         monkeypatch.setattr(f"polar_sync.admin.{module}.COUNT_LIMIT", 2)
-    assert read_row(viewer, "Webhook deliveries")["waiting"] == "2+"
+    with CaptureQueriesContext(connection) as queries:
+        assert read_row(viewer, "Webhook deliveries")["waiting"] == "2+"
+    (counting,) = (query["sql"] for query in queries if "AS counted" in query["sql"])
+    assert counting.count("LIMIT 3) AS counted") == 2, "more is counted than is shown"
 
 
 def test_project_without_webhooks_has_no_table_of_them(viewer: Client, organization: Organization) -> None:
