@@ -82,7 +82,7 @@ def read_feed(
     except LeaseLostError:
         return FollowResult()
     except PolarSyncError as error:
-        reader.save(problem=clean_text(f"{type(error).__name__}: {error}"))
+        WebhookFeed.objects.filter(pk=feed.pk).update(problem=clean_text(f"{type(error).__name__}: {error}"))
         raise
     finally:
         reader.release()
