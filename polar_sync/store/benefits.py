@@ -38,7 +38,11 @@ def apply_benefit(benefit: Mapping[str, Any], *, reported_at: datetime, organiza
     A transaction for every 500 grants: done again after it was broken off, it goes on. Raises `PayloadError`.
     """
     key = read_id(benefit, what="benefit")
-    version = read_newest(benefit) or reported_at
+    version = read_newest(benefit)
+    if version is None or version < reported_at:
+        # Polar can put the event together before it moves `modified_at`.
+        version = reported_at
+        benefit = {**benefit, "modified_at": reported_at.isoformat().replace("+00:00", "Z")}
     stored = Benefit.objects.filter(pk=key).values_list("payload", flat=True).first()
     known = read_newest(load_canonical(stored)) if stored else None
     if known is not None and known > version:
@@ -55,8 +59,7 @@ def apply_benefit(benefit: Mapping[str, Any], *, reported_at: datetime, organiza
             if not rows:
                 break
             last = rows[-1][0]
-            until = max(version, reported_at)
-            written += _write(rows, metadata, until=until, organization=organization, using=using)
+            written += _write(rows, metadata, until=version, organization=organization, using=using)
     apply_catalogue({("benefit", str(key)): benefit}, organization=organization)
     return written
 
