@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.exceptions import ConfigurationError, PayloadError, PolarSyncError
+from polar_sync.exceptions import ConfigurationError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import Organization, WebhookDelivery, WebhookFeed
 from polar_sync.payloads import Interval
 from polar_sync.payloads.values import clean_text, read_label, read_timestamp, read_uuid
@@ -139,7 +139,13 @@ class _FeedReader:
     def _get_endpoint(self, known: UUID | None) -> tuple[Mapping[str, Any], Interval]:
         endpoints = self._connection.client.webhook_endpoints
         if known is not None:
-            found = endpoints.get(known)
+            try:
+                found = endpoints.get(known)
+            except NotFoundError as error:
+                raise ConfigurationError(
+                    f"The webhook endpoint {known} of {self._entry.name!r} is not on Polar any more, so that changes "
+                    "make no events. Run manage.py polar_sync_webhook --url …, or correct WEBHOOK_ENDPOINT_ID."
+                ) from error
             return found, found.interval
         page = endpoints.list(organization_id=self._connection.organization_id)
         if len(page.items) != 1 or not isinstance(page.items[0], dict):

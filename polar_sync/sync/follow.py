@@ -9,8 +9,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import RunActiveError
+from polar_sync.exceptions import PolarSyncError, RunActiveError
 from polar_sync.models import Organization, SyncRun, WebhookFeed
+from polar_sync.states import stops_fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import get_organization_row, process_deliveries
 from polar_sync.sync.feed import FollowResult, read_feed
@@ -39,10 +40,15 @@ def follow(entry: OrganizationSettings, connection: Connection, *, is_whole: boo
     """
     organization = get_organization_row(entry)
     try:
-        return read_feed(entry, organization, connection, is_whole=is_whole)
-    finally:
+        result = read_feed(entry, organization, connection, is_whole=is_whole)
+    except PolarSyncError as error:
         process_all(entry, organization)
-        ask_all_due(entry, organization, connection)
+        if not stops_fetching(error):
+            ask_all_due(entry, organization, connection)
+        raise
+    process_all(entry, organization)
+    ask_all_due(entry, organization, connection)
+    return result
 
 
 def process_all(entry: OrganizationSettings, organization: Organization) -> int:
