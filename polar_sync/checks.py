@@ -6,7 +6,7 @@ No message holds a token, nor any other value that could hold a secret.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
@@ -14,6 +14,7 @@ from django.apps import apps as installed_apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.db import connections, router
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from polar_sync.client.rate_limit import open_storage
 from polar_sync.conf import Mistake, OrganizationSettings, SettingError, settings
@@ -45,6 +46,10 @@ UNSHARED_STORAGE = "polar_sync.W002"
 DEFERRED_TRANSACTIONS = "polar_sync.W003"
 READABLE_TOKEN = "polar_sync.W004"  # noqa: S105
 UNKEPT_CONNECTIONS = "polar_sync.W005"
+NO_WEBHOOK_SECRET = "polar_sync.W006"  # noqa: S105
+
+RECEIVER_APP = "polar_webhooks"
+"""The `app_name` of `polar_sync.webhooks.urls`."""
 
 Apps = Sequence[AppConfig] | None
 
@@ -87,6 +92,39 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+@register(TAG)
+def check_webhook_secrets(app_configs: Apps, **options: object) -> list[CheckMessage]:
+    """W006 for each organization without a secret, where the receiver of webhooks is routed: it takes no delivery."""
+    try:
+        organizations = settings.organizations
+    except SettingError:
+        return []
+    without = [organization for organization in organizations.values() if not organization.webhook_secrets]
+    if not without or not has_receiver():
+        return []
+    return [
+        Warning(
+            f'The receiver of webhooks is routed, and the organization "{organization.name}" has no WEBHOOK_SECRETS: '
+            "whatever Polar sends for it is refused.",
+            hint="`manage.py polar_sync_webhook` creates the endpoint on Polar and prints its secret.",
+            id=NO_WEBHOOK_SECRET,
+        )
+        for organization in without
+    ]
+
+
+def has_receiver() -> bool:
+    """Whether the site's URLs lead to the receiver of webhooks, in whatever namespace."""
+    return bool(getattr(django_settings, "ROOT_URLCONF", None)) and _includes_receiver(get_resolver().url_patterns)
+
+
+def _includes_receiver(patterns: Iterable[URLPattern | URLResolver]) -> bool:
+    return any(
+        isinstance(each, URLResolver) and (each.app_name == RECEIVER_APP or _includes_receiver(each.url_patterns))
+        for each in patterns
+    )
 
 
 @register(TAG)

@@ -164,10 +164,11 @@ def follow(organization: str | None = None, *, is_whole: bool = False) -> None:
     """Read Polar's list of deliveries for what did not arrive here, and process it. Every minute.
 
     What failed since the last time; all of it once a day, after a gap, and with `is_whole`. Without an organization,
-    every one of the settings is followed, each by a message of its own.
+    every one of the settings that has webhooks is followed, each by a message of its own.
     """
     if organization is None:
-        _do_each(partial(_queue, follow, is_whole=is_whole), list(settings.organizations))
+        followed = [name for name, entry in settings.organizations.items() if sync.has_webhooks(entry)]
+        _do_each(partial(_queue, follow, is_whole=is_whole), followed)
         return
     entry = settings.get_organization(organization)
     with _retrying(follow, organization, is_whole=is_whole):
@@ -238,7 +239,7 @@ def _queue_pages(run: int, workers: int) -> None:
 
 def _queue(task: Any, *arguments: Any, countdown: float | None = None, **options: Any) -> None:
     """Send after commit: a worker must never be quicker than the rows that it is told of."""
-    send = partial(task.apply_async, arguments, options, countdown=countdown)
+    send = partial(task.apply_async, arguments, kwargs=options, countdown=countdown)
     transaction.on_commit(send, using=router.db_for_write(SyncRun))
 
 

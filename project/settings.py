@@ -145,6 +145,11 @@ CELERY_BEAT_SCHEDULE = {
         # A worker that comes back after a while should not find a message for each minute it was away.
         "options": {"expires": 60.0},
     },
+    "polar_sync: follow": {
+        "task": "polar_sync.follow",
+        "schedule": 60.0,
+        "options": {"expires": 60.0},
+    },
     **{
         f"polar_sync: sync {name}": {
             "task": "polar_sync.sync_organization",

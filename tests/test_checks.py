@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ import pytest
 from celery import Celery, current_app
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
 from pytest_django import Settings
 
 from polar_sync import checks
@@ -262,6 +265,59 @@ def test_token_over_a_network_in_clear_text_is_a_warning(settings: Settings, ser
 )
 def test_token_in_clear_text_on_this_machine_is_fine(settings: Settings, server: str) -> None:
     configure_organization(settings, SERVER=server)
+    assert find_ids() == []
+
+
+def take_nothing(request: HttpRequest, organization: str) -> HttpResponse:
+    return HttpResponse()
+
+
+def route(settings: Settings, monkeypatch: pytest.MonkeyPatch, *patterns: Any) -> None:
+    """Make these the URLs of the site."""
+    urls = ModuleType("tests.urls_of_a_check")
+    urls.urlpatterns = [*patterns]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    settings.ROOT_URLCONF = urls.__name__
+
+
+RECEIVER = include(([path("<organization>/", take_nothing, name="receive")], "polar_webhooks"))
+ROUTES = {
+    "directly": path("polar/webhooks/", RECEIVER),
+    "below": path("api/", include([path("v1/", include([path("polar/", RECEIVER)]))])),
+    "in another namespace": path("shop/", include(([path("polar/", RECEIVER)], "shop"), namespace="a")),
+}
+
+
+@pytest.mark.parametrize("where", ROUTES)
+def test_receiver_without_a_secret_is_a_warning(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    route(settings, monkeypatch, path("", take_nothing), ROUTES[where])
+    other = {"ACCESS_TOKEN": f"{TOKEN}2", "WEBHOOK_SECRETS": SECRET}
+    configure(settings, ORGANIZATIONS={"default": ORGANIZATION, "other": other})
+    (message,) = find_messages()
+    assert message.id == "polar_sync.W006"
+    assert 'the organization "default" has no WEBHOOK_SECRETS' in message.msg
+    assert "polar_sync_webhook" in str(message.hint)
+
+
+def test_receiver_with_a_secret_for_each_organization_is_fine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route(settings, monkeypatch, ROUTES["directly"])
+    configure_organization(settings, WEBHOOK_SECRETS=[SECRET])
+    assert find_ids() == []
+
+
+def test_site_without_the_receiver_needs_no_secret(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    route(settings, monkeypatch, path("polar/", include(([path("", take_nothing)], "polar"))))
+    configure(settings)
+    assert find_ids() == []
+
+
+def test_site_without_urls_needs_no_secret(settings: Settings) -> None:
+    del settings.ROOT_URLCONF
+    configure(settings)
     assert find_ids() == []
 
 

@@ -23,6 +23,7 @@ from polar_sync.signals import announce_changes
 from polar_sync.store.catalogue import apply_catalogue
 from polar_sync.store.children import StoredChild
 from polar_sync.store.customers import lock_observation_records
+from polar_sync.store.observations import EVENT_AGE
 from polar_sync.store.ordering import ObservationRecord, Reading, write_observation_records
 from polar_sync.store.plans import Plan, write_plan
 from polar_sync.store.results import ChangeKind
@@ -73,8 +74,9 @@ def _write(
     plan, extended = Plan(), dict[UUID, ObservationRecord]()
     for key, customer_id, payload in rows.values_list("pk", "customer_id", "payload"):
         record = records.get(customer_id)
-        if record is None or record.state is None or record.state.interval.start > until:
-            continue  # read after the change, with what came of it
+        # Who was read well after the change has what came of it. An event of soon after may show what was before.
+        if record is None or record.state is None or record.state.interval.start > until + EVENT_AGE:
+            continue
         interval = record.state.interval.hull(Interval(record.state.interval.start, until))
         extended[customer_id] = record.with_state(Reading(interval, record.state.source))
         changed = dump_canonical({**load_canonical(payload), "benefit_metadata": metadata})

@@ -1,4 +1,4 @@
-"""Forgetting: old runs, old statistics, and customers who were deleted on Polar, by age."""
+"""Forgetting: old runs, statistics and webhook deliveries, and customers who were deleted on Polar, by age."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import settings
-from polar_sync.models import Customer, DailyStatistics, SyncRun
+from polar_sync.models import Customer, DailyStatistics, SyncRun, WebhookDelivery
 from polar_sync.payloads import Interval, dump_canonical, load_canonical
 from polar_sync.store.customers import CustomerRow, get_customers, lock_observation_records, write_customers
 from polar_sync.store.ordering import ObservationRecord, Reading, Source, write_observation_records
@@ -34,6 +34,12 @@ def prune_statistics() -> int:
     """Remove the statistics of days longer ago than `KEEP_STATISTICS_DAYS`; returns how many rows."""
     today = timezone.localdate(timezone=timezone.get_default_timezone())
     return DailyStatistics.objects.filter(date__lt=today - settings.keep_statistics).delete()[0]
+
+
+def prune_deliveries() -> int:
+    """Remove webhook deliveries older than `KEEP_DELIVERIES_DAYS` that are not waiting any more; returns how many."""
+    old = WebhookDelivery.objects.filter(received_at__lt=Now() - settings.keep_deliveries)
+    return old.exclude(status=WebhookDelivery.Status.RECEIVED).delete()[0]
 
 
 def prune_customers() -> tuple[str, int]:
@@ -67,6 +73,7 @@ def _in_batches(
 
 
 def _delete(rows: list[CustomerRow], _: ObservationRecords, using: str) -> None:
+    _scrub_deliveries(rows, using)
     Customer.all_objects.using(using).filter(pk__in=[row.id for row in rows]).delete()
 
 
@@ -77,8 +84,15 @@ def _scrub(rows: list[CustomerRow], records: ObservationRecords, using: str) -> 
         row.payload, row.extra, row.state_extra = dump_canonical(kept), "", ""
     now = timezone.now()
     write_customers(rows, synced_at=now, scrubbed_at=now, using=using)
+    _scrub_deliveries(rows, using)
     scrubbed = {row.id: _forget_before_absence(records[row.id]) for row in rows if row.id in records}
     write_observation_records(scrubbed, using=using)
+
+
+def _scrub_deliveries(rows: list[CustomerRow], using: str) -> None:
+    """What webhooks said of these people goes with what is mirrored of them; that they were delivered stays."""
+    kept = WebhookDelivery.objects.using(using).filter(customer_id__in=[row.id for row in rows], scrubbed_at=None)
+    kept.update(payload="", scrubbed_at=timezone.now())
 
 
 def _forget_before_absence(record: ObservationRecord) -> ObservationRecord:

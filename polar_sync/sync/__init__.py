@@ -4,7 +4,8 @@ from polar_sync.sync.connections import Connection, connect, get_worker_connecti
 from polar_sync.sync.deliveries import get_organization_row, keep_delivery, process_again
 from polar_sync.sync.dry_run import DryRun
 from polar_sync.sync.events import Event, read_event
-from polar_sync.sync.follow import ask_all_due, begin_needed_run, follow, process_all
+from polar_sync.sync.feed import note_endpoint
+from polar_sync.sync.follow import ask_all_due, begin_needed_run, follow, has_webhooks, process_all
 from polar_sync.sync.refresh import refresh_customer, refresh_external
 from polar_sync.sync.runs import begin_run, drop_lost_connection, finish_run, let_go
 from polar_sync.sync.steps import Progress, Step, take_step, work_in_foreground
@@ -24,8 +25,10 @@ __all__ = [
     "follow",
     "get_organization_row",
     "get_worker_connection",
+    "has_webhooks",
     "keep_delivery",
     "let_go",
+    "note_endpoint",
     "process_again",
     "process_all",
     "read_event",

@@ -113,6 +113,8 @@ def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings,
 
 def _learn_organization(events: Iterable[Event], entry: OrganizationSettings, organization: Organization) -> None:
     """An organization that no run has been over yet is known from the first customer that an event shows."""
+    if organization.polar_id is None:
+        organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
     shown = [each.data for each in events if each.type.startswith("customer.")]
     if organization.polar_id is None and shown:
         expected = str(entry.organization_id) if entry.organization_id else None

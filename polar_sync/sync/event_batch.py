@@ -34,7 +34,8 @@ from polar_sync.store import (
     observe_reported_customer,
     observe_reported_state,
 )
-from polar_sync.sync.events import Event, Handling, read_report
+from polar_sync.sync.events import Event, Handling, read_event, read_report
+from polar_sync.sync.granted_metadata import renew_metadata
 from polar_sync.sync.pending_refreshes import Wanted, note_wanted
 
 STATE_PATIENCE = timedelta(minutes=1)
@@ -96,6 +97,7 @@ def apply_events(entries: Sequence[Entry], *, organization: Organization, knowle
     Raises `OrganizationMismatchError`, with nothing written, where one is about another organization's customer.
     """
     _apply_names(entries, organization=organization)
+    renew_metadata([entry.event for entry in entries])
     customers = _group(entries, knowledge)
     for events in customers.values():
         _choose_state(events)
@@ -107,13 +109,13 @@ def apply_events(entries: Sequence[Entry], *, organization: Organization, knowle
         verdicts = apply_reports(reports, organization=organization, unreliable_fields=unreliable_fields)
         _note_verdicts(some, verdicts, customers)
 
-    report(early)
     before = get_records(customers)
+    report(early)
     observations = [entry.observation for entry in _iterate_observed(customers.values()) if entry.observation]
     result = apply(observations, organization=organization) if observations else ApplyResult({}, (), {}, {})
     for key, events in customers.items():
-        _note_result(events, key, result, before.get(key, ObservationRecord()))
-    report(late)
+        _note_result(events, key, result, result.records.get(key, ObservationRecord()))
+    report([*late, *_find_unapplied(customers, before, knowledge, organization=organization)])
     _note_wanted(customers, before, organization=organization)
 
 
@@ -219,6 +221,40 @@ def _divide(customers: Iterable[_CustomerEvents]) -> tuple[list[Entry], list[Ent
         for entry in events.reports:
             (early if until is None or entry.event.timestamp <= until else late).append(entry)
     return early, late
+
+
+def _find_unapplied(
+    customers: Mapping[UUID, _CustomerEvents],
+    before: Mapping[UUID, ObservationRecord],
+    knowledge: Knowledge,
+    *,
+    organization: Organization,
+) -> list[Entry]:
+    """Reports about customers of whom a state has come only now, which may have been read before these were made."""
+    new: dict[UUID, datetime] = {}
+    found: list[Entry] = []
+    for key, events in customers.items():
+        if events.state is not None and (key not in before or before[key].state is None):
+            new[key] = events.state.event.timestamp
+            found += [each for each in events.reports if each.event.timestamp <= new[key]]
+    if new:
+        rows = WebhookDelivery.objects.filter(organization=organization, customer_id__in=new, status=Status.PROCESSED)
+        rows = rows.filter(timestamp__gt=min(new.values()) - EVENT_AGE)
+        for payload in rows.values_list("payload", flat=True):
+            entry = _read_report(payload, knowledge)
+            if entry is not None and entry.event.customer_id in new:
+                found.append(entry)
+    return found
+
+
+def _read_report(payload: str, knowledge: Knowledge) -> Entry | None:
+    try:
+        entry = Entry(read_event(payload))
+        if entry.event.handling in {Handling.SUBSCRIPTION, Handling.GRANT}:
+            entry.report = read_report(entry.event, knowledge.fields)
+    except PayloadError:
+        return None
+    return entry if entry.report is not None else None
 
 
 def _note_verdicts(

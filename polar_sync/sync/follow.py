@@ -22,6 +22,13 @@ _RUN_EVERY = timedelta(minutes=15)
 """A run that is needed and did not succeed is started again after so long."""
 
 
+def has_webhooks(entry: OrganizationSettings) -> bool:
+    """Whether anything says that Polar has an endpoint for this organization."""
+    if entry.webhook_secrets or entry.webhook_endpoint_id:
+        return True
+    return WebhookFeed.objects.filter(organization__name=entry.name).exclude(endpoint_id=None).exists()
+
+
 def follow(entry: OrganizationSettings, connection: Connection, *, is_whole: bool = False) -> FollowResult:
     """Read Polar's list of deliveries, process all that is kept, and ask about all who are due.
 

@@ -107,7 +107,7 @@ def refresh_from_lists(
                 asked.add(found.id)
         for key in pending - items.keys():
             yield key, _refresh(organization, key, connection)
-        pending = set(apply(observations, organization=row).unresolved)
+        pending = set(apply(observations, organization=row).unresolved) if observations else set()
         yield from ((key, None) for key in asked - pending)
         if not pending:
             return

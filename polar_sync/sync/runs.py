@@ -15,7 +15,17 @@ from django.db.models.functions import Now
 from polar_sync.client import Usage
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import RunActiveError
-from polar_sync.models import Customer, CustomerObservation, Organization, SyncFailure, SyncPage, SyncRun, on_primary
+from polar_sync.models import (
+    Customer,
+    CustomerObservation,
+    Organization,
+    SyncFailure,
+    SyncPage,
+    SyncRun,
+    WebhookDelivery,
+    on_primary,
+)
+from polar_sync.payloads import STATE_AGE
 from polar_sync.payloads.values import clean_text, read_uuid
 from polar_sync.store.statistics import record_statistics
 from polar_sync.sync.completeness import (
@@ -153,6 +163,8 @@ def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") 
             began_at = SyncRun.objects.values_list("began_at", flat=True).get(pk=run_id)
             Organization.objects.filter(runs=run_id).update(last_succeeded_at=Now(), complete_as_of=began_at)
             record_statistics(on_primary(Organization.objects).get(runs=run_id))
+        if hit:
+            _repeat_benefits(run_id)
     if hit:
         logger.log(
             logging.INFO if status == SyncRun.Status.SUCCEEDED else logging.WARNING,
@@ -163,6 +175,18 @@ def finish_run(run_id: int, status: str, *, reason: str = "", detail: str = "") 
             detail,
         )
     return bool(hit)
+
+
+def _repeat_benefits(run_id: int) -> None:
+    """Have changes of benefits processed again that were reported meanwhile: the run may have written older metadata.
+
+    It is about those whom the mirror did not know when that was done, and states that Polar had cached.
+    """
+    run = SyncRun.objects.get(pk=run_id)
+    if run.began_at is not None:
+        rows = WebhookDelivery.objects.filter(organization=run.organization_id, status=WebhookDelivery.Status.PROCESSED)
+        changed = rows.filter(type="benefit.updated", timestamp__gt=run.began_at - STATE_AGE).exclude(payload="")
+        changed.update(status=WebhookDelivery.Status.RECEIVED)
 
 
 def note_wait(run_id: int, seconds: float) -> None:

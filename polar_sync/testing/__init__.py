@@ -5,6 +5,9 @@
     polar = FakePolar.generate(seed=1, customers=100)
     with FakePolarServer(polar) as server:
         client = PolarClient(access_token=polar.access_token, server=server.url)
+        endpoint = polar.webhooks.add_endpoint("http://127.0.0.1:8000/polar/webhooks/")
+        polar.subscribe(polar.customers[0])
+        polar.webhooks.wait_until_sent()
 
 The behaviour follows https://polar.sh/docs/api-reference/customers/list and its sisters. Under pytest the fixture
 `polar_server` (`polar_sync.testing.plugin`) does the wiring; `python -m polar_sync.testing` serves one by hand.

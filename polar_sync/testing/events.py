@@ -62,7 +62,7 @@ def _get_status(subscription: dict[str, Any]) -> str | None:
     return status if isinstance(status, str) else None
 
 
-class Events:
+class EventMaker:
     """Makes the events of one organization; called with its lock held, after each change."""
 
     def __init__(self, organization: Foundation) -> None:

@@ -18,7 +18,7 @@ from polar_sync.testing.catalogue import Catalogue
 from polar_sync.testing.catalogue_store import Objects, Shelf
 from polar_sync.testing.changes import Object, get_id
 from polar_sync.testing.customers import CustomerStore, Record, RowKind
-from polar_sync.testing.events import Events
+from polar_sync.testing.events import EventMaker
 from polar_sync.testing.http import format_timestamp
 from polar_sync.testing.sender import Sender
 from polar_sync.testing.webhooks import Webhooks
@@ -66,7 +66,7 @@ class Foundation:
         self.webhooks = Webhooks(
             seed=seed, organization_id=self.organization_id, now=self.now, sender=self.shared.sender
         )
-        self.events = Events(self)
+        self.event_maker = EventMaker(self)
 
     def now(self) -> datetime:
         return self.clock() + self.clock_offset
@@ -96,7 +96,7 @@ class Foundation:
         record.renew_state()
         self.store.touch(record)
         if is_told:
-            self.events.tell_state(record, before=before)
+            self.event_maker.tell_state(record, before=before)
 
     def _note_state(self, record: Record) -> Any:
         """The state before a change, where stale states are to be told; it shares its parts with the record."""
@@ -135,7 +135,7 @@ class CatalogueOwner(Foundation):
         """
         with self.shared.lock:
             product = self._update(self.shelf.products, product_id, fields)
-            self.events.tell_object("product.updated", product)
+            self.event_maker.tell_object("product.updated", product)
             return product
 
     def update_benefit(self, benefit_id: Object, **fields: Any) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class CatalogueOwner(Foundation):
             if "metadata" in fields:
                 for record in self.store:
                     self._renew_grants(record, benefit)
-            self.events.tell_object("benefit.updated", benefit)
+            self.event_maker.tell_object("benefit.updated", benefit)
             return benefit
 
     def _renew_grants(self, record: Record, benefit: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ class GrantOwner(CatalogueOwner):
                 changed = {"modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
                 whole = {**found.whole, **changed}
                 put_object(found.record, "grant", whole)
-                self.events.tell_grant(found.record, whole, "updated", previous=found.whole.get("properties"))
+                self.event_maker.tell_grant(found.record, whole, "updated", previous=found.whole.get("properties"))
             return copy.deepcopy(strip_nested(whole))
 
     def revoke_grant(self, grant: Object) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class GrantOwner(CatalogueOwner):
         properties = previous if old or is_failed else self._make_properties(benefit, number=record.sequence)
         whole = {**given, **said, **GRANTED, "granted_at": now, "properties": properties, **copy.deepcopy(fields)}
         put_object(record, "grant", whole)
-        self.events.tell_grant(record, whole, "created", previous=previous)
+        self.event_maker.tell_grant(record, whole, "created", previous=previous)
         return strip_nested(whole)
 
     def _find_grant(self, record: Record, benefit_id: str, *, scope: dict[str, Any]) -> dict[str, Any] | None:
@@ -163,9 +163,17 @@ class GrantOwner(CatalogueOwner):
             own, rng=self._rng, make_id=self.make_id, meter_id=meter_id, created=self.now(), number=number
         )
 
+    def _cycle_grants(self, record: Record, *, subscription_id: str) -> None:
+        """Take what a subscription gives into its next period."""
+        for grant in list_objects(record, "grant"):
+            if grant.get("subscription_id") == subscription_id and grant.get("granted_at") is not None:
+                whole = {**grant, "modified_at": format_timestamp(self.now())}
+                put_object(record, "grant", whole)
+                self.event_maker.tell_grant(record, whole, "cycled", previous=grant.get("properties"))
+
     def _revoke_grant(self, record: Record, grant: dict[str, Any]) -> dict[str, Any]:
         now = format_timestamp(self.now())
         whole = {**grant, **get_scope(record, grant), **build_revocation(now), "modified_at": now}
         put_object(record, "grant", whole)
-        self.events.tell_grant(record, whole, "revoked", previous=grant.get("properties"))
+        self.event_maker.tell_grant(record, whole, "revoked", previous=grant.get("properties"))
         return whole

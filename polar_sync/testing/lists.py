@@ -167,11 +167,11 @@ def _is_active(row: Row) -> bool:
 
 
 def _is_ending(row: Row) -> bool:
-    return row.source.get("cancel_at_period_end") is True
+    return row.get_field("cancel_at_period_end", None) is True
 
 
 def _is_granted(row: Row) -> bool:
-    return row.source.get("is_granted", True) is True
+    return row.get_field("is_granted", True) is True
 
 
 def _filter_uuids(get: Callable[[Row], Any]) -> Filter:

@@ -126,7 +126,7 @@ def update_customer(organization: FakeOrganization, record: Record, changes: dic
         organization.update_customer(record.key, **values)
     else:
         # Nothing moves, and it is told all the same.
-        organization.events.tell_customer(record, "updated")
+        organization.event_maker.tell_customer(record, "updated")
 
 
 def _check_organization(organization_id: Any) -> list[Detail]:

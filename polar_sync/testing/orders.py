@@ -41,8 +41,8 @@ class OrderOwner(GrantOwner):
             chosen = self.get_product(product)
             order = build_order(record, chosen, order_id=self.make_id(), now=format_timestamp(self.now()))
             with self._changing(record):
-                self.events.tell_object("order.created", order)
-                self.events.tell_object("order.paid", order)
+                self.event_maker.tell_object("order.created", order)
+                self.event_maker.tell_object("order.paid", order)
                 scope = {"subscription_id": None, "order_id": order["id"]}
                 for benefit in chosen["benefits"]:
                     self._grant(record, benefit["id"], scope=scope, fields={})

@@ -110,8 +110,8 @@ class FakeOrganization(SubscriptionOwner):
             defaults = build_defaults(given, customer_id=self.make_id(), organization_id=self.organization_id, now=now)
             customer = {**defaults, **given}
             record = self.store.put(copy.deepcopy(customer), now=now)
-            self.events.tell_member(record, "created", email=(owner or {}).get("email"))
-            self.events.tell_customer(record, "created")
+            self.event_maker.tell_member(record, "created", email=(owner or {}).get("email"))
+            self.event_maker.tell_customer(record, "created")
         return customer
 
     def update_customer(self, customer_id: str | uuid.UUID, **fields: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class FakeOrganization(SubscriptionOwner):
                 record.state = {**record.state, **copy.deepcopy(changes)}
             record.renew_state()
             self.store.touch(record)
-            self.events.tell_customer(record, "updated", before=before)
+            self.event_maker.tell_customer(record, "updated", before=before)
             return copy.deepcopy(record.customer)
 
     def delete_customer(self, customer_id: str | uuid.UUID, *, anonymize: bool = False) -> None:
@@ -145,7 +145,7 @@ class FakeOrganization(SubscriptionOwner):
             record = self.get_record(customer_id)
             before = self._note_state(record)
             if isinstance(record.customer, dict):
-                self.events.tell_member(record, "deleted")
+                self.event_maker.tell_member(record, "deleted")
                 now = format_timestamp(self.now())
                 scrubbed = scrub_customer(record.customer) if anonymize else {}
                 gone = {"external_id": None, "modified_at": now, "deleted_at": now}
@@ -166,14 +166,14 @@ class FakeOrganization(SubscriptionOwner):
             if one.get("status") in BILLABLE:
                 whole = {**one, **self._build_end(), "modified_at": now}
                 put_object(ended, "subscription", whole)
-                self.events.tell_subscription(ended, whole, before=one)
-        self.events.tell_customer(ended, "deleted", before=before)
+                self.event_maker.tell_subscription(ended, whole, before=one)
+        self.event_maker.tell_customer(ended, "deleted", before=before)
         granted = [one for one in index_objects(ended, "grant").values() if one.get("granted_at") is not None]
         for one in granted:
             self._revoke_grant(ended, one)
         if granted:
             ended.forget_bodies()
-            self.events.tell_state(ended)
+            self.event_maker.tell_state(ended)
 
     def replace_state(self, customer_id: str | uuid.UUID, state: Any) -> None:
         """Serve `state`, whatever it is, as the state of a customer.
@@ -204,13 +204,13 @@ class FakeOrganization(SubscriptionOwner):
         known = {kind: index_objects(record, kind) for kind in KINDS}
         yield
         if is_new:
-            self.events.tell_member(record, "created")
-            self.events.tell_customer(record, "created")
+            self.event_maker.tell_member(record, "created")
+            self.event_maker.tell_customer(record, "created")
         elif record.customer != customer:
-            self.events.tell_customer(record, "updated", before=before)
+            self.event_maker.tell_customer(record, "updated", before=before)
         self._tell_objects(record, known)
         if record.build_state() != state and record.customer == customer and not is_new:
-            self.events.tell_state(record, before=before)
+            self.event_maker.tell_state(record, before=before)
 
     def _tell_objects(self, record: Record, known: dict[Kind, dict[str, dict[str, Any]]]) -> None:
         now = format_timestamp(self.now())
@@ -229,12 +229,12 @@ class FakeOrganization(SubscriptionOwner):
 
     def _tell_object(self, record: Record, kind: Kind, one: dict[str, Any], *, before: dict[str, Any] | None) -> None:
         if kind == "subscription":
-            self.events.tell_subscription(record, one, before=before)
+            self.event_maker.tell_subscription(record, one, before=before)
             return
         was_granted = before is not None and before.get("granted_at") is not None
         is_granted = one.get("granted_at") is not None
         what = "updated" if was_granted and is_granted else "revoked" if was_granted else "created"
-        self.events.tell_grant(record, one, what, previous=before and before.get("properties"))
+        self.event_maker.tell_grant(record, one, what, previous=before and before.get("properties"))
 
     def set_other_subscriptions(self, customer_id: str | uuid.UUID, subscriptions: Iterable[dict[str, Any]]) -> None:
         """What the list of subscriptions has of a customer and the state has not, such as past due ones."""
@@ -288,7 +288,7 @@ class FakeOrganization(SubscriptionOwner):
         """
         with self.shared.lock:
             record = self.store.put(copy.deepcopy(item), now=self.now())
-            self.events.tell_customer(record, "created")
+            self.event_maker.tell_customer(record, "created")
             return record.key
 
     def set_balance(self, customer_id: str | uuid.UUID, cents: int) -> None:

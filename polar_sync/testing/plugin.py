@@ -34,6 +34,7 @@ def polar_server(request: pytest.FixtureRequest) -> Iterator[FakePolarServer]:
         # One time for both sides: a test that lets it pass on the server, by `clock_offset`, lets it pass for all.
         monkeypatch.setattr("polar_sync.client.clock.get_own_time", server.polar.now)
         monkeypatch.setattr("polar_sync.client.clock._clocks", {})
+        monkeypatch.setattr("polar_sync.webhooks.signatures.get_time", server.polar.now)
         settings.POLAR_SYNC = {
             "ORGANIZATIONS": {
                 "default": {

@@ -202,6 +202,11 @@ class Row:
     is_present: bool = False
     is_hidden: bool = False
 
+    def get_field(self, name: str, default: Any) -> Any:
+        """A field as the list shows it, also one that only the list has."""
+        own = self.record.get_list_fields(self.source) if self.record is not None else {}
+        return own.get(name, self.source.get(name, default))
+
     def get_text(self, name: str) -> str | None:
         """A field where it is text."""
         value = self.source.get(name)
@@ -294,7 +299,8 @@ class RowIndex:
         else:
             item = additions.extend(kind, "lists", item)
         key = rank_field(own, DEFAULT_SORTINGS[kind])
-        return Row(own, split_json(item), key, record, label, sequence)
+        further = record.get_list_fields(own)
+        return Row({**own, **further} if further else own, split_json(item), key, record, label, sequence)
 
 
 def enumerate_sources(record: Record, kind: RowKind) -> Iterator[tuple[int, Any]]:

@@ -153,7 +153,7 @@ class Sender:
     def _start_threads(self) -> None:
         if self._is_stopped or not self.is_background:
             return
-        while len(self._threads) < min(self.workers, len(self._queue)):
+        while len(self._threads) < min(self.workers, len(self._queue) + self._running):
             thread = threading.Thread(target=self._work, name="fake-polar-sender", daemon=True)
             self._threads.add(thread)
             thread.start()

@@ -12,6 +12,7 @@ from typing import Any
 
 from polar_sync.testing.changes import (
     PRESENT,
+    Found,
     Object,
     find_object,
     fix_scopes,
@@ -57,7 +58,7 @@ class SubscriptionOwner(OrderOwner):
             with self._changing(record):
                 fix_scopes(record)
                 put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole)
+                self.event_maker.tell_subscription(record, whole)
                 self._follow_status(record, whole, before={})
             return copy.deepcopy(whole)
 
@@ -120,8 +121,11 @@ class SubscriptionOwner(OrderOwner):
                 return self.pause(subscription)
             start = datetime.fromisoformat(found.whole["current_period_end"])
             period = self._build_period(start, interval=found.whole.get("recurring_interval"))
-            kinds = ("subscription.cycled", "subscription.updated")
-            return self.update_subscription(subscription, kinds=kinds, status="active", **period)
+            fields = {"status": "active", **period}
+            with self._changing(found.record):
+                whole = self._change(found, fields, kinds=("subscription.cycled", "subscription.updated"))
+                self._cycle_grants(found.record, subscription_id=whole["id"])
+            return copy.deepcopy(strip_nested(whole))
 
     def change_product(self, subscription: Object, product: Object) -> dict[str, Any]:
         """Move a subscription to another product; what this does not give is revoked before anything is granted."""
@@ -130,21 +134,23 @@ class SubscriptionOwner(OrderOwner):
             return self.update_subscription(subscription, **build_price(chosen), product_id=chosen["id"])
 
     def update_subscription(
-        self, subscription: Object, *, keeps_benefits: bool = False, kinds: tuple[str, ...] = (), **fields: Any
+        self, subscription: Object, *, keeps_benefits: bool = False, **fields: Any
     ) -> dict[str, Any]:
-        """Change fields of a subscription; the events follow from what they were and are, unless `kinds` names them."""
+        """Change fields of a subscription; the events follow from what they were and are."""
         with self.shared.lock:
             found = find_object(self.store, "subscription", subscription)
-            record = found.record
-            with self._changing(record):
-                fix_scopes(record)
-                moved = {"modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
-                whole = {**found.whole, **moved}
-                put_object(record, "subscription", whole)
-                self.events.tell_subscription(record, whole, before=found.whole, kinds=kinds)
+            with self._changing(found.record):
+                whole = self._change(found, fields)
                 if not keeps_benefits:
-                    self._follow_status(record, whole, before=found.whole)
+                    self._follow_status(found.record, whole, before=found.whole)
             return copy.deepcopy(strip_nested(whole))
+
+    def _change(self, found: Found, fields: dict[str, Any], *, kinds: tuple[str, ...] = ()) -> dict[str, Any]:
+        fix_scopes(found.record)
+        whole = {**found.whole, "modified_at": format_timestamp(self.now()), **copy.deepcopy(fields)}
+        put_object(found.record, "subscription", whole)
+        self.event_maker.tell_subscription(found.record, whole, before=found.whole, kinds=kinds)
+        return whole
 
     def _build_subscription(self, product: dict[str, Any], *, status: str) -> dict[str, Any]:
         now = self.now()

@@ -11,7 +11,7 @@ import string
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -36,9 +36,10 @@ POLAR_RETRY_DELAYS = tuple(2.0 * 2**number for number in range(1, 10))
 # This many finished events in a row that failed disable their endpoint.
 FAILURES = 10
 TICK = timedelta(microseconds=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
 # A clock that went back by more than this was set back.
 JITTER = timedelta(seconds=1)
-# Of what a nasty option may strike, this share is struck.
+# How many of the events that an option such as `sends_duplicates` is about it strikes.
 SHARE = 0.5
 
 
@@ -47,7 +48,8 @@ class Webhooks:
 
     `timeout` (seconds) and `retry_delays` (one for each attempt after the first) are those of every endpoint;
     `POLAR_RETRY_DELAYS` are about Polar's own. `post` is what sends: put another function there to deliver without a
-    socket. The times of a delivery are the organization's, also where its clock is off.
+    socket. The times of a delivery are the organization's, also where its clock is off. A test whose receiver sees the
+    database of its own thread only sets `sender.is_background` to False: `flush` then sends in the thread of the test.
 
     Polar does all of these now and then, this server only when told to, from random numbers of its own:
     `out_of_order` lets an event wait up to `max_delay` seconds, so that events arrive in another order;
@@ -67,10 +69,13 @@ class Webhooks:
         self.max_delay = 0.05
         self.sender = sender
         self.deliveries: list[Delivery] = []
-        self.rng = random.Random(f"webhooks {seed}" if seed is not None else None)  # noqa: S311  not secret
+        self.rng = make_rng("chances", seed)
+        # Deliveries are made by another thread, which must not change the ids of the events that come next.
+        self._rng, self._delivery_rng = make_rng("webhooks", seed), make_rng("deliveries", seed)
         self._organization_id = organization_id
         self._now = now
-        self._last = now()
+        # A clock may use the server that it is given to: nothing asks it before that is made.
+        self._last = NEVER
         self._silences = 0
         self._endpoints: dict[str, Endpoint] = {}
         self._events: dict[str, Event] = {}
@@ -99,11 +104,10 @@ class Webhooks:
     def make_secret(self) -> str:
         """A new secret, as Polar generates them."""
         letters = string.ascii_letters + string.digits
-        return SECRET_PREFIX + "".join(self.rng.choice(letters) for _ in range(SECRET_LENGTH))
+        return SECRET_PREFIX + "".join(self._rng.choice(letters) for _ in range(SECRET_LENGTH))
 
-    def make_id(self) -> str:
-        """A new random UUID, as text."""
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+    def _make_id(self, rng: random.Random) -> str:
+        return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
     # Endpoints
 
@@ -112,7 +116,7 @@ class Webhooks:
         with self.sender.changed:
             moments = {name: read_moment(fields.pop(name, None)) for name in ("created_at", "modified_at")}
             endpoint = Endpoint(
-                id=str(fields.pop("id", None) or self.make_id()),
+                id=str(fields.pop("id", None) or self._make_id(self._rng)),
                 url=url,
                 organization_id=fields.pop("organization_id", None) or self._organization_id,
                 secret=fields.pop("secret", None) or self.make_secret(),
@@ -172,7 +176,7 @@ class Webhooks:
 
     def _make_event(self, endpoint: Endpoint, kind: str, data: Any, *, created_at: datetime) -> Event:
         payload = build_payload(endpoint.format, kind=kind, timestamp=created_at, data=data)
-        event = Event(id=self.make_id(), type=kind, payload=payload, created_at=created_at, endpoint=endpoint)
+        event = Event(id=self._make_id(self._rng), type=kind, payload=payload, created_at=created_at, endpoint=endpoint)
         self._events[event.id] = event
         return event
 
@@ -253,7 +257,8 @@ class Webhooks:
         event.last_http_code = response.status if response.status is not None else event.last_http_code
         event.modified_at = self.tick()
         is_success = response.is_success
-        delivery = Delivery(self.make_id(), self.tick(), is_success, response.status, response.text, event)
+        delivery_id = self._make_id(self._delivery_rng)
+        delivery = Delivery(delivery_id, self.tick(), is_success, response.status, response.text, event)
         self.deliveries.append(delivery)
         if is_success:
             event.succeeded = True
@@ -281,6 +286,11 @@ class Webhooks:
             moment = self._last + TICK
         self._last = moment
         return moment
+
+
+def make_rng(purpose: str, seed: int | str | None) -> random.Random:
+    """Random numbers for one purpose, the same in every run where there is a seed."""
+    return random.Random(None if seed is None else f"{purpose} {seed}")  # noqa: S311  repeatable, not secret
 
 
 def build_payload(form: str, *, kind: str, timestamp: datetime, data: Any) -> str:

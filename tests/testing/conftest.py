@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from polar_sync.testing import FakePolar
 from tests.services import SHARED, miss
+from tests.testing.receiver import Receiver
 
 
 def find_shared(name: str) -> Path:
@@ -38,3 +40,9 @@ def recorded_organization() -> Path:
 def contract() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(find_shared("polar-openapi.json").read_text("utf-8"))
     return loaded
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running

@@ -4,9 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
+
+from polar_sync.testing.sender import sign
+from tests.testing.receiver import Receiver
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -26,3 +30,30 @@ def test_command_says_where_it_serves_and_ends_on_a_signal(number: signal.Signal
             rest, errors = process.communicate(timeout=10)
     assert statuses == [200, 200, 429]
     assert (said["customers"], process.returncode, rest, errors) == (7, 0, "", "")
+
+
+def test_webhook_is_told_of_changes_and_its_secret_is_said(receiver: Receiver) -> None:
+    command = [sys.executable, "-m", "polar_sync.testing", "--customers", "1", "--webhook", receiver.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = json.loads(process.stdout.readline())
+            requests.post(
+                f"{said['url']}/v1/customers/",
+                json={"email": "a@example.com"},
+                headers={"Authorization": f"Bearer {said['access_token']}"},
+                timeout=10,
+            ).raise_for_status()
+            deadline = time.monotonic() + 10
+            while len(receiver.received) < 3 and time.monotonic() < deadline:
+                time.sleep(0.02)
+        finally:
+            process.terminate()
+            process.communicate(timeout=10)
+    assert receiver.types == ["member.created", "customer.created", "customer.state_changed"]
+    one = receiver.received[0]
+    signed = sign(
+        said["webhook_secret"], event_id=one.id, timestamp=int(one.headers["webhook-timestamp"]), body=one.text
+    )
+    assert one.headers["webhook-signature"] == signed
+    assert process.returncode == 0

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
 from polar_sync.testing import FakePolarServer
+from polar_sync.testing.sender import Response
+from polar_sync.tokens import Token
+from polar_sync.webhooks.signatures import verify
 
 
 def test_fixture_serves_an_empty_organization_that_the_settings_point_to(
@@ -28,6 +32,26 @@ def test_fixture_serves_an_empty_organization_that_the_settings_point_to(
 def test_fixture_is_new_in_every_test(polar_server: FakePolarServer, run: int) -> None:
     assert polar_server.polar.customers == []
     polar_server.polar.create_customer()
+
+
+def test_deliveries_are_signed_lately_however_far_the_clock_was_turned(
+    polar_server: FakePolarServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhooks = polar_server.polar.webhooks
+    sent: list[tuple[bytes, Any]] = []
+
+    def post(url: str, headers: Any, body: bytes, timeout: float) -> Response:
+        sent.append((body, headers))
+        return Response(200, "")
+
+    monkeypatch.setattr(webhooks, "post", post)
+    endpoint = webhooks.add_endpoint("http://shop.test/")
+    polar_server.polar.clock_offset += timedelta(hours=3)
+    polar_server.polar.create_customer()
+    webhooks.wait_until_sent()
+    assert sent
+    for body, headers in sent:
+        verify(body, headers, secrets=[Token(endpoint.secret)], tolerance=timedelta(seconds=60))
 
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:

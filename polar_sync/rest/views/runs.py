@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from polar_sync import sync, tasks
 from polar_sync.conf import settings
-from polar_sync.models import Customer, Organization, SyncRun
+from polar_sync.models import Customer, Organization, SyncRun, WebhookFeed
 from polar_sync.rest import schema
 from polar_sync.rest.errors import ApiError, ConflictError, RequestValidationError, ResourceNotFoundError
 from polar_sync.rest.filters import RunFilterSet
@@ -224,18 +224,31 @@ def _get_last_runs(organizations: Iterable[Organization]) -> dict[int, SyncRun]:
 def _describe(
     organization: Organization, counts: tuple[int, int], run: SyncRun | None, *, now: datetime
 ) -> dict[str, Any]:
-    last = organization.last_succeeded_at
+    last, complete_as_of, told_until = (
+        organization.last_succeeded_at,
+        organization.complete_as_of,
+        organization.told_until,
+    )
     living, stale = counts
     return {
         "organization": organization.name,
         "organization_id": str(organization.polar_id) if organization.polar_id else None,
         "last_succeeded_at": format_instant(last) if last else None,
         "age_seconds": round((now - last).total_seconds(), 3) if last else None,
+        "complete_as_of": format_instant(complete_as_of) if complete_as_of else None,
+        "told_until": format_instant(told_until) if told_until else None,
+        "webhook_problem": _get_problem(organization),
         "customers": living,
         "stale_customers": stale,
         "failed_customers": run.failed if run else 0,
         "last_run": _describe_run(run) if run else None,
     }
+
+
+def _get_problem(organization: Organization) -> str | None:
+    """What keeps webhooks from telling what changes; null where nothing is known to."""
+    feed = WebhookFeed.objects.filter(organization=organization).first()
+    return (feed.problem or None) if feed is not None else None
 
 
 def _describe_run(run: SyncRun) -> dict[str, Any]:
