@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from polar_sync.admin import formatting
 from polar_sync.admin.base import MayView, may_view
+from polar_sync.admin.delivery_figures import count_deliveries
 from polar_sync.admin.figures import Figures, get_figures
 from polar_sync.admin.formatting import clean, format_number, show_time
 from polar_sync.admin.notices import describe_last_success, find_notices
@@ -39,8 +40,11 @@ def describe_mirror(*, may: MayView) -> dict[str, Any]:
     figures = get_figures()
     found: dict[str, Any] = {"cards": list_cards(figures, may=may), "places": list_places(may=may)}
     if may("syncrun"):
-        organizations = list(Organization.objects.select_related("verification"))
-        found["notices"] = find_notices(organizations, answered=figures.answered, site_name=SITE, may=may)
+        organizations = list(Organization.objects.select_related("verification", "webhook_feed"))
+        counts = count_deliveries() if may("webhookdelivery") else {}
+        found["notices"] = find_notices(
+            organizations, answered=figures.answered, counts=counts, site_name=SITE, may=may
+        )
         found["last_success"] = describe_last_success(organizations)
         found["run"] = describe_last_run()
     return found

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from polar_sync.models import Organization
+from polar_sync.models import Organization, WebhookDelivery
 from polar_sync.payloads import Interval
 from polar_sync.payloads.kinds import Kind, get_nested_kinds, get_state_kinds
 from polar_sync.payloads.values import read_timestamp
@@ -214,6 +214,23 @@ def apply_customers(organization: Organization, *customers: Any, interval: Inter
 def apply_absences(organization: Organization, *names: object, interval: Interval) -> ApplyResult:
     observations: list[Observation] = [observe_absence(make_uuid(name), interval=interval) for name in names]
     return apply(observations, organization=organization)
+
+
+def create_delivery(organization: Organization, name: object, /, **fields: Any) -> WebhookDelivery:
+    """Of a `customer.state_changed` about the customer of this name; `data` is what it tells."""
+    event = {
+        "type": fields.get("type", "customer.state_changed"),
+        "timestamp": CREATED_AT,
+        "data": fields.pop("data", None) or build_state(name),
+    }
+    given = {
+        "webhook_id": make_id(f"delivery {name}"),
+        "type": event["type"],
+        "timestamp": at(0),
+        "customer_id": make_uuid(name),
+        "payload": json.dumps(event),
+    }
+    return WebhookDelivery.objects.create(organization=organization, **{**given, **fields})
 
 
 def normalize_state(state: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from polar_sync.admin.catalogue import CatalogueAdmin
 from polar_sync.admin.children import BenefitGrantAdmin, MeterAdmin, SubscriptionAdmin
 from polar_sync.admin.customers import CustomerAdmin
+from polar_sync.admin.deliveries import WebhookDeliveryAdmin
 from polar_sync.admin.organizations import OrganizationAdmin
 from polar_sync.admin.runs import SyncRunAdmin
 
@@ -14,4 +15,5 @@ __all__ = [
     "OrganizationAdmin",
     "SubscriptionAdmin",
     "SyncRunAdmin",
+    "WebhookDeliveryAdmin",
 ]

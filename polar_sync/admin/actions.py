@@ -34,25 +34,28 @@ logger = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponse]
 MAX_SELECTED = 1000
-"""Customers refreshed by one action; for more there is the run, which asks for a hundred in a list."""
+"""Rows that one action takes; for more customers there is the run, which asks for a hundred in a list."""
 _SINCE = "since"
 
 
-def action_view(view: View) -> View:
-    """A view that is a POST by somebody who may steer, and may view what: 403 for others, whatever the method.
+def action_view(permission: str) -> Callable[[View], View]:
+    """A view that is a POST by somebody who has the permission, and may view what: 403 for others, whatever the method.
 
     405 for what is no POST.
     """
 
-    @wraps(view)
-    def guarded(admin: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not (request.user.has_perm(SYNC_PERMISSION) and admin.has_view_permission(request)):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        return view(admin, request, *args, **kwargs)
+    def guard(view: View) -> View:
+        @wraps(view)
+        def guarded(admin: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not (request.user.has_perm(permission) and admin.has_view_permission(request)):
+                raise PermissionDenied
+            if request.method != "POST":
+                return HttpResponseNotAllowed(["POST"])
+            return view(admin, request, *args, **kwargs)
 
-    return guarded
+        return guarded
+
+    return guard
 
 
 def enqueue(request: HttpRequest, task: Any, *arguments: Any, message: str, times: int = 1) -> None:
@@ -138,7 +141,7 @@ class CustomerActionsMixin(ModelAdmin):
             raise Http404
         return customer  # type: ignore[no-any-return]
 
-    @action_view
+    @action_view(SYNC_PERMISSION)
     def refresh_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Have one customer asked for now."""
         customer = self.get_visible(request, pk)

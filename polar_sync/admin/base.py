@@ -29,6 +29,7 @@ MayView: TypeAlias = Callable[[str], bool]
 """Whether the one who asks may view rows of a model."""
 SYNC_PERMISSION = "polar_sync.sync_organization"
 EXPORT_PERMISSION = "polar_sync.export_customers"
+PROCESS_PERMISSION = "polar_sync.process_webhookdelivery"
 TITLE_LENGTH = 120
 MAX_INLINE_ROWS = 20
 """Rows that a table of a customer's page shows; a link leads to the rest."""

@@ -92,6 +92,11 @@ class AtLeast(Count):
         return f"{super().__str__()}+"
 
 
+def bound(number: int, limit: int) -> Count:
+    """What was counted up to one more than a limit."""
+    return AtLeast(limit) if number > limit else Count(number)
+
+
 class BoundedPaginator(BasePaginator):
     """Counts up to `COUNT_LIMIT` rows: a query whose cost does not grow with the table.
 
@@ -103,7 +108,7 @@ class BoundedPaginator(BasePaginator):
         """The number of rows, or `AtLeast` the limit."""
         rows: Any = self.object_list
         found = rows.order_by().values("pk")[: COUNT_LIMIT + 1].count()
-        return AtLeast(COUNT_LIMIT) if found > COUNT_LIMIT else Count(found)
+        return bound(found, COUNT_LIMIT)
 
 
 def get_date_choices(changelist: ChangeList) -> dict[str, Any]:

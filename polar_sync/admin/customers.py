@@ -18,8 +18,10 @@ from django.utils.translation import gettext_lazy
 
 from polar_sync.admin import filters
 from polar_sync.admin.actions import CustomerActionsMixin
-from polar_sync.admin.base import ReadOnlyAdmin
+from polar_sync.admin.base import ReadOnlyAdmin, may_view
+from polar_sync.admin.changes import ChangesMixin
 from polar_sync.admin.customer_page import CustomerFields, summarize
+from polar_sync.admin.delivery_columns import describe_latest
 from polar_sync.admin.export import ExportAdminMixin
 from polar_sync.admin.filters import get_choices
 from polar_sync.admin.formatting import (
@@ -119,7 +121,9 @@ class CustomerColumns:
 
 
 @admin.register(Customer)
-class CustomerAdmin(CustomerColumns, CustomerFields, CustomerActionsMixin, ExportAdminMixin, ReadOnlyAdmin):
+class CustomerAdmin(
+    CustomerColumns, CustomerFields, CustomerActionsMixin, ChangesMixin, ExportAdminMixin, ReadOnlyAdmin
+):
     """The list of customers, and each with its state."""
 
     list_display = (
@@ -229,12 +233,15 @@ class CustomerAdmin(CustomerColumns, CustomerFields, CustomerActionsMixin, Expor
         """Add the summary, the state, and what may be done."""
         customer: Customer = context["original"]
         text = format_state(customer)
-        context |= {
+        context |= self.get_changes_context(customer.pk) | {
             "polar_summary": summarize(customer, request=request, site_name=self.admin_site.name),
             "polar_state": text[:MAX_JSON],
             "polar_state_is_cut": len(text) > MAX_JSON,
             "polar_state_url": reverse(f"{self.admin_site.name}:polar_sync_customer_state", args=(customer.pk,)),
             **self.get_actions_context(request, customer),
+            "polar_deliveries": describe_latest(customer, site_name=self.admin_site.name)
+            if may_view(request.user, "webhookdelivery")
+            else None,
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

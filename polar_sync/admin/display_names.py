@@ -66,6 +66,17 @@ RUN_REASONS: dict[str, str | Promise] = {
     "abandoned": _("Abandoned"),
     "error": _("Error"),
 }
+# What the mirror follows; Polar knows more: https://polar.sh/docs/api-reference/webhooks/endpoints/create
+EVENT_TYPES = (
+    *("customer.created", "customer.updated", "customer.deleted", "customer.state_changed"),
+    *("subscription.created", "subscription.updated", "subscription.active", "subscription.canceled"),
+    *("subscription.uncanceled", "subscription.cycled", "subscription.revoked", "subscription.past_due"),
+    *("subscription.paused", "subscription.resumed"),
+    *("benefit_grant.created", "benefit_grant.cycled", "benefit_grant.updated", "benefit_grant.revoked"),
+    *("customer_seat.assigned", "customer_seat.claimed", "customer_seat.revoked"),
+    *("member.created", "member.updated", "member.deleted", "order.paid", "order.refunded"),
+    *("benefit.created", "benefit.updated", "product.created", "product.updated", "meter.created", "meter.updated"),
+)
 # What the history keeps of who asked for what: in English, whoever did, and shown in the reader's language.
 NOTES: dict[str, str | Promise] = {
     "Refresh from Polar": _("Refresh from Polar"),
@@ -73,6 +84,7 @@ NOTES: dict[str, str | Promise] = {
     "Resume": _("Resume"),
     "Cancel": _("Cancel"),
     "Retry failed customers": _("Retry failed customers"),
+    "Process again": _("Process again"),
 }
 _NAMES = {
     "deleted": _("Deleted"),

@@ -162,6 +162,29 @@ def format_age(time: datetime) -> str:
     return str((future if time > now else past) % {"number": abs(now - time) // length})
 
 
+def format_seconds(seconds: float) -> str:
+    """Whole minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return _("%(seconds)s s") % {"seconds": rest}
+    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": rest}
+
+
+def format_elapsed(elapsed: timedelta) -> str:
+    """Minutes and seconds, from an hour on hours and minutes."""
+    if elapsed < timedelta(hours=1):
+        return format_seconds(elapsed.total_seconds())
+    hours, minutes = divmod(elapsed // timedelta(minutes=1), 60)
+    return _("%(hours)s h %(minutes)s min") % {"hours": format_number(hours), "minutes": minutes}
+
+
+def format_lag(lag: timedelta) -> str:
+    """How much later, with tenths of a second where they matter. Below zero where two clocks differ by more."""
+    if abs(lag) >= timedelta(seconds=10):
+        return ("-" if lag < timedelta() else "") + format_elapsed(abs(lag))
+    return _("%(seconds)s s") % {"seconds": number_format(round(lag.total_seconds(), 1), decimal_pos=1)}
+
+
 def show_observed(time: datetime | None) -> SafeString:
     """When Polar was last heard of a customer, marked where that is too long ago."""
     if time is None:

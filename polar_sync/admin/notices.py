@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Max, Q
@@ -18,6 +19,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from polar_sync.admin.base import MayView
+from polar_sync.admin.change_lists import bound
+from polar_sync.admin.delivery_figures import COUNT_LIMIT, DeliveryCounts
 from polar_sync.admin.formatting import (
     NOTHING,
     PAGE_LENGTH,
@@ -31,7 +34,7 @@ from polar_sync.admin.formatting import (
     show_time,
 )
 from polar_sync.exceptions import NetworkError, ServerError
-from polar_sync.models import Organization, SyncRun, Verification
+from polar_sync.models import Organization, SyncRun, Verification, WebhookFeed
 from polar_sync.sync.leases import filter_abandoned
 from polar_sync.sync.runs import CANCELLED, count_heard_since, get_failed_ids
 
@@ -128,24 +131,35 @@ class LastRuns:
 
 
 def find_notices(
-    organizations: Sequence[Organization], *, answered: Mapping[UUID, datetime], site_name: str, may: MayView
+    organizations: Sequence[Organization],
+    *,
+    answered: Mapping[UUID, datetime],
+    counts: Mapping[int, DeliveryCounts],
+    site_name: str,
+    may: MayView,
 ) -> list[Notice]:
-    """What is wrong: at most two statements, and two more for each run with failed customers.
+    """What is wrong, as far as one may view it: at most two statements, and two more for a run with failed customers.
 
+    `counts` are of deliveries, by organization, empty for who may not view them.
     `answered` is when Polar last answered about any customer's state, by the organization's Polar id.
     """
-    if not organizations:
+    if not organizations and may("syncrun"):
         text = _("Nothing is mirrored yet, as no run has begun: manage.py polar_sync starts one.")
         return [Notice("info", text)]
-    runs = _read_last_runs()
-    return [
-        replace(notice, organization=clean(organization) if len(organizations) > 1 else "")
-        for organization in organizations
-        for notice in (
-            *_find_of_runs(organization, runs, answered=answered, site_name=site_name),
-            *_find_of_verification(organization, site_name=site_name, may=may),
-        )
-    ]
+    runs = _read_last_runs() if may("syncrun") else None
+    found: list[Notice] = []
+    for organization in organizations:
+        notices: list[Notice] = []
+        if runs is not None:
+            notices += _find_of_runs(organization, runs, answered=answered, site_name=site_name)
+            notices += _find_of_verification(organization, site_name=site_name, may=may)
+        if may("organization"):
+            notices += _find_of_feed(organization, site_name=site_name)
+        if organization.pk in counts:
+            notices += _find_of_deliveries(organization, counts[organization.pk].failed, site_name=site_name)
+        name = clean(organization) if len(organizations) > 1 else ""
+        found += (replace(notice, organization=name) for notice in notices)
+    return found
 
 
 def describe_last_success(organizations: Sequence[Organization]) -> str:
@@ -302,6 +316,56 @@ def _find_of_verification(organization: Organization, *, site_name: str, may: Ma
         url = reverse(f"{site_name}:polar_sync_organization_change", args=(organization.pk,))
         notice = replace(notice, link=_("What differed"), url=url)
     yield notice
+
+
+def get_feed(organization: Organization) -> WebhookFeed | None:
+    """How far Polar's list of deliveries was read, where it ever was."""
+    found: WebhookFeed | None = getattr(organization, "webhook_feed", None)
+    return found
+
+
+def _find_of_feed(organization: Organization, *, site_name: str) -> Iterator[Notice]:
+    feed = get_feed(organization)
+    if feed is None:
+        return
+    link = _("The webhook endpoint")
+    url = reverse(f"{site_name}:polar_sync_organization_change", args=(organization.pk,))
+    if feed.is_enabled is False:
+        text = _(
+            "Polar has disabled the webhook endpoint and makes no events until it is enabled again: on Polar's "
+            "dashboard, or by manage.py polar_sync_webhook. A run is needed after that."
+        )
+        yield Notice("bad", text, link=link, url=url)
+    elif feed.problem:
+        text = _("The webhook deliveries cannot be followed:")
+        yield Notice("warn", text, detail=show(feed.problem, length=DETAIL_LENGTH), link=link, url=url)
+    if feed.gap_since is not None and not feed.is_gap_closed(organization.complete_as_of):
+        yield Notice("warn", _describe_gap(feed.gap_since, feed.gap_until), link=link, url=url)
+
+
+def _describe_gap(since: datetime, until: datetime | None) -> str:
+    if until is None:
+        text = _(
+            "Changes since %(since)s may have made no event; a run that begins once events are made again finds them."
+        )
+        return text % {"since": _format_time(since)}
+    text = _("Changes from %(since)s to %(until)s may have made no event; a run that begins now finds them.")
+    return text % {"since": _format_time(since), "until": _format_time(until)}
+
+
+def _find_of_deliveries(organization: Organization, number: int, *, site_name: str) -> Iterator[Notice]:
+    if not number:
+        return
+    text = ngettext(
+        "%(number)s webhook delivery has failed and is not tried again by itself.",
+        "%(number)s webhook deliveries have failed and are not tried again by themselves.",
+        number,
+    )
+    parameters = {"status": "failed"}
+    if organization.polar_id:
+        parameters["organization"] = str(organization.polar_id)
+    url = f"{reverse(f'{site_name}:polar_sync_webhookdelivery_changelist')}?{urlencode(parameters)}"
+    yield Notice("warn", text % {"number": bound(number, COUNT_LIMIT)}, link=_("Failed deliveries"), url=url)
 
 
 def _format_end(run: SyncRun) -> str:

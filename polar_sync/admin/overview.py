@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -19,8 +19,20 @@ from django.utils.translation import gettext as _
 
 from polar_sync.admin import formatting
 from polar_sync.admin.base import SYNC_PERMISSION, MayView, may_view
+from polar_sync.admin.change_lists import bound
+from polar_sync.admin.delivery_figures import COUNT_LIMIT, DeliveryCounts, count_deliveries, get_lags
 from polar_sync.admin.figures import Day, Figures, get_figures, get_history
-from polar_sync.admin.formatting import clean, format_money, format_number, format_share, show, show_code, show_time
+from polar_sync.admin.formatting import (
+    NOTHING,
+    clean,
+    format_lag,
+    format_money,
+    format_number,
+    format_share,
+    show,
+    show_code,
+    show_time,
+)
 from polar_sync.admin.notices import describe_last_success, find_notices, show_verification
 from polar_sync.admin.plots import Series, describe_change, draw_bars, draw_columns, draw_sparkline
 from polar_sync.admin.run_page import format_duration, get_share, show_reason
@@ -57,10 +69,13 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
     user: Any = request.user
     may = partial(may_view, user)
     figures = get_figures()
-    organizations = list(Organization.objects.select_related("verification"))
+    organizations = list(Organization.objects.select_related("verification", "webhook_feed"))
+    counts = count_deliveries() if may("webhookdelivery") else {}
     context: dict[str, Any] = {"may_sync": user.has_perm(SYNC_PERMISSION)}
+    context["notices"] = find_notices(
+        organizations, answered=figures.answered, counts=counts, site_name=site_name, may=may
+    )
     if may("syncrun"):
-        context["notices"] = find_notices(organizations, answered=figures.answered, site_name=site_name, may=may)
         context["last_success"] = describe_last_success(organizations)
         context["runs"] = _describe_runs(site_name=site_name)
     if any(map(may, COUNTED)):
@@ -68,6 +83,8 @@ def build_overview(request: HttpRequest, *, site_name: str) -> dict[str, Any]:
         context["as_of"] = show_time(figures.as_of)
     if may("organization"):
         context["organizations"] = _describe_organizations(organizations, site_name=site_name)
+    if may("webhookdelivery"):
+        context["deliveries"] = _describe_deliveries(organizations, counts, site_name=site_name)
     return context
 
 
@@ -195,8 +212,37 @@ def _describe_organizations(organizations: Iterable[Organization], *, site_name:
         {
             "name": show(organization),
             "succeeded": show_time(organization.last_succeeded_at),
+            "complete": show_time(organization.complete_as_of),
+            "told": show_time(organization.told_until),
             "verified": show_verification(organization),
             "sync_url": reverse(f"{site_name}:polar_sync_organization_sync", args=(organization.pk,)),
         }
         for organization in organizations
     ]
+
+
+def _describe_deliveries(
+    organizations: Iterable[Organization], counts: Mapping[int, DeliveryCounts], *, site_name: str
+) -> list[dict[str, Any]]:
+    """How late they came in the last hour, how many wait and how many failed, where there are any at all."""
+    lags = get_lags()
+    url = reverse(f"{site_name}:polar_sync_webhookdelivery_changelist")
+    found = []
+    for organization in organizations:
+        lag, number = lags.get(organization.pk), counts.get(organization.pk, DeliveryCounts(0, 0))
+        has_any = lag is not None or number.waiting or number.failed
+        if not has_any and not hasattr(organization, "webhook_feed"):
+            continue
+        chosen = {"organization": str(organization.polar_id)} if organization.polar_id else {}
+        found.append(
+            {
+                "organization": show(organization),
+                "median": format_lag(lag.median) if lag is not None else NOTHING,
+                "high": format_lag(lag.high) if lag is not None else NOTHING,
+                "waiting": bound(number.waiting, COUNT_LIMIT),
+                "waiting_url": f"{url}?{_encode(status='received', **chosen)}",
+                "failed": bound(number.failed, COUNT_LIMIT),
+                "failed_url": f"{url}?{_encode(status='failed', **chosen)}",
+            }
+        )
+    return found

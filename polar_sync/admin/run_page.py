@@ -19,7 +19,17 @@ from django.utils.translation import pgettext
 
 from polar_sync.admin.change_lists import Count
 from polar_sync.admin.display_names import get_display_name
-from polar_sync.admin.formatting import PAGE_LENGTH, clean, format_number, format_share, show, show_code, show_time
+from polar_sync.admin.formatting import (
+    PAGE_LENGTH,
+    clean,
+    format_elapsed,
+    format_number,
+    format_seconds,
+    format_share,
+    show,
+    show_code,
+    show_time,
+)
 from polar_sync.models import Customer, CustomerObservation, SyncFailure, SyncRun
 from polar_sync.models.run import OUTCOMES
 from polar_sync.payloads.values import read_uuid
@@ -104,22 +114,10 @@ def show_reason(run: SyncRun) -> SafeString:
     return format_html('<span title="{}">{}</span>', clean(run.reason), show(get_display_name(run.reason)))
 
 
-def format_seconds(seconds: float) -> str:
-    """Whole minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return _("%(seconds)s s") % {"seconds": rest}
-    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": rest}
-
-
 def format_duration(run: SyncRun) -> str:
     """From its start to its end, or until now."""
     end = run.finished_at or timezone.now()
-    elapsed = max(end - run.started_at, timedelta())
-    if elapsed < timedelta(hours=1):
-        return format_seconds(elapsed.total_seconds())
-    hours, minutes = divmod(elapsed // timedelta(minutes=1), 60)
-    return _("%(hours)s h %(minutes)s min") % {"hours": format_number(hours), "minutes": minutes}
+    return format_elapsed(max(end - run.started_at, timedelta()))
 
 
 def is_abandoned(run: SyncRun) -> bool:

@@ -14,13 +14,14 @@ from django.utils.translation import gettext_lazy, pgettext
 
 from polar_sync import sync
 from polar_sync.admin.actions import action_view, enqueue, note, redirect, tell_misconfigured
-from polar_sync.admin.base import ModelAdmin, ReadOnlyAdmin
+from polar_sync.admin.base import SYNC_PERMISSION, ModelAdmin, ReadOnlyAdmin
 from polar_sync.admin.display_names import RUN_STATUSES
 from polar_sync.admin.filters import Filter
 from polar_sync.admin.formatting import (
     NOTHING,
     clean,
     format_number,
+    format_seconds,
     format_share,
     show,
     show_code,
@@ -30,7 +31,6 @@ from polar_sync.admin.formatting import (
 from polar_sync.admin.run_page import (
     build_parts,
     format_duration,
-    format_seconds,
     get_share,
     has_failures_left,
     show_reason,
@@ -78,7 +78,7 @@ class OrganizationActionsMixin(ModelAdmin):
         view = self.admin_site.admin_view(self.sync_view)
         return [path("<int:pk>/sync/", view, name="polar_sync_organization_sync"), *super().get_urls()]
 
-    @action_view
+    @action_view(SYNC_PERMISSION)
     def sync_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         organization = Organization.objects.filter(pk=pk).first()
         if organization is None:
@@ -99,7 +99,7 @@ class RunActionsMixin(ModelAdmin):
             *super().get_urls(),
         ]
 
-    @action_view
+    @action_view(SYNC_PERMISSION)
     def resume_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Have an abandoned run continued, or, where it is too old for that, a new one started."""
         run = self._get_run(pk)
@@ -110,7 +110,7 @@ class RunActionsMixin(ModelAdmin):
         note(request, [run], "Resume")
         return begin(request, run.organization, site_name=self.admin_site.name, fallback=url)
 
-    @action_view
+    @action_view(SYNC_PERMISSION)
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """End a run at once, which needs no worker: those that are on it stop at their next write."""
         run = self._get_run(pk)
@@ -122,7 +122,7 @@ class RunActionsMixin(ModelAdmin):
             messages.warning(request, _("The run has ended already; there is nothing to cancel."))
         return redirect(get_run_url(pk, site_name=self.admin_site.name))
 
-    @action_view
+    @action_view(SYNC_PERMISSION)
     def retry_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Have each customer that the run could not mirror asked for again."""
         run = self._get_run(pk)

@@ -7,7 +7,15 @@ from uuid import UUID
 
 from django.db.models import Exists, Q, QuerySet
 
-from polar_sync.models import BenefitGrant, Customer, Meter, Organization, Subscription, SubscriptionMeter
+from polar_sync.models import (
+    BenefitGrant,
+    Customer,
+    Meter,
+    Organization,
+    Subscription,
+    SubscriptionMeter,
+    WebhookDelivery,
+)
 from polar_sync.models.base import match_part
 
 _TEXTS = ("email", "name", "billing_name", "external_id")
@@ -39,6 +47,21 @@ def search_by_customer(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
     return rows.filter(customer__in=search_customers(Customer.all_objects.order_by(), text).values("pk"))
 
 
+def search_deliveries(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """By the webhook id, or by any of Polar's ids: of the customer, mirrored or not, or of anything that is theirs."""
+    text = _clean(text)
+    if not text:
+        return rows
+    polar_id = _read_id(text)
+    # With the organizations, by which the index on it begins.
+    organizations = Organization.objects.order_by().values("pk")
+    found = rows.filter(organization__in=organizations, webhook_id__in={text, str(polar_id or text)})
+    if polar_id is None or found.order_by().exists():
+        return found
+    own = WebhookDelivery.objects.order_by().filter(customer_id=polar_id).values("customer_id")
+    return _filter_by_id(rows, "customer_id", polar_id, text, own)
+
+
 def _clean(text: str) -> str:
     """NUL would be refused by PostgreSQL, lone surrogates by every driver; neither is in any column."""
     return text.replace("\0", "").encode("utf-8", "replace").decode().strip()
@@ -51,13 +74,16 @@ def _read_id(text: str) -> UUID | None:
         return None
 
 
-def _filter_by_id(rows: QuerySet[Any], path: str, polar_id: UUID, text: str) -> QuerySet[Any]:
+def _filter_by_id(
+    rows: QuerySet[Any], path: str, polar_id: UUID, text: str, *further: QuerySet[Any, Any]
+) -> QuerySet[Any]:
     """The rows whose customer, at `path`, has this id as their own or as that of anything that is theirs.
 
     A statement of its own asks first, each on its own index, where the id occurs, so that the list has one condition.
     For several on several tables a database reads everything: joined by OR to try them, in a union to merge them.
+    `further` are keys of customers elsewhere.
     """
-    places = _list_places(polar_id, text)
+    places = [*_list_places(polar_id, text), *further]
     flags = Organization.objects.order_by().values_list(*(Exists(keys) for keys in places)).first() or ()
     found = [keys for keys, is_found in zip(places, flags, strict=False) if is_found]
     if not found:

@@ -107,6 +107,8 @@ class Customer(PolarModel):
                 name="polar_customer_payment_method",
                 condition=models.Q(default_payment_method_id__isnull=False),
             ),
+            # What changed last, which pages of the admin that are open ask for every second.
+            models.Index(fields=("synced_at", "id"), name="polar_customer_synced"),
             # Cut, as any text can stand there and an index has no room for every one.
             models.Index(Left(KT("billing_address__country"), 8), name="polar_customer_country"),
             # One for containment in `metadata` is made by migration 0003, on PostgreSQL alone.

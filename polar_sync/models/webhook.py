@@ -66,6 +66,15 @@ class WebhookDelivery(models.Model):
             models.Index(
                 fields=("organization", "id"), condition=models.Q(status="received"), name="polar_delivery_pending"
             ),
+            models.Index(
+                fields=("organization", "id"), condition=models.Q(status="failed"), name="polar_delivery_failed"
+            ),
+            # The oldest of them bounds until when the mirror is told of everything.
+            models.Index(
+                fields=("organization", "timestamp"),
+                condition=models.Q(status__in=("received", "failed")),
+                name="polar_delivery_unprocessed",
+            ),
             models.Index(fields=("customer_id", "timestamp"), name="polar_delivery_customer"),
             models.Index(fields=("received_at",), name="polar_delivery_received"),
         )

@@ -18,8 +18,8 @@ from polar_sync.models import Customer, Organization, SyncFailure, SyncRun
 from polar_sync.sync import begin_run
 from polar_sync.testing.faults import Fault
 from polar_sync.testing.server import FakePolarServer
-from project.celery import app
 from tests import factories
+from tests.admin.broker import use_broker
 
 ROOT = "/admin/polar_sync"
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -294,21 +294,8 @@ def test_organization_that_left_the_settings_is_told_of(operator: Client, settin
 @pytest.fixture
 def silent_broker() -> Iterator[None]:
     """A broker on a port that nobody listens on."""
-    silent = {"broker_url": "redis://127.0.0.1:1/0", "broker_transport": None, "task_publish_retry": False}
-    before = {name: app.conf[name] for name in silent}
-    try:
-        app.conf.update(silent)
-        forget_connections()
+    with use_broker("redis://127.0.0.1:1/0", task_publish_retry=False):
         yield
-    finally:
-        app.conf.update(before)
-        forget_connections()
-
-
-def forget_connections() -> None:
-    """Celery keeps them for as long as its process lives."""
-    for holder, name in ((app, "_pool"), (app.amqp, "_producer_pool")):
-        setattr(holder, name, None)
 
 
 def test_silent_broker_is_told_of(mirrored: FakePolarServer, operator: Client, silent_broker: None) -> None:

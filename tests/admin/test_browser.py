@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from polar_sync.testing import FakePolar
 from polar_sync.testing.faults import Fault
 from tests.admin.served import PASSWORD, Site, serve_site
 from tests.catalogues import LANGUAGES
-from tests.factories import build_meter, build_subscription
+from tests.factories import build_meter, build_subscription, make_id
 from tests.services import miss
 
 pytestmark = pytest.mark.any_database
@@ -202,14 +204,36 @@ def long_runs(site: Site) -> None:
     site.run_code(MAKE_RUNS)
 
 
+MAKE_DELIVERIES = """
+from datetime import timedelta
+from django.utils import timezone
+from polar_sync.models import Customer, Organization, WebhookDelivery
+now = timezone.now()
+for number, status in enumerate(WebhookDelivery.Status):
+    WebhookDelivery.objects.create(
+        organization=Organization.objects.get(), webhook_id=f"{number:08}-0000-4000-8000-000000000000", status=status,
+        type="subscription.uncanceled", timestamp=now - timedelta(hours=1000, minutes=59), received_at=now, via="feed",
+        customer_id={key!r}, payload=chr(123) + chr(125), attempts=9, next_attempt_at=now + timedelta(hours=1),
+        reason="UnreadableAnswerError: " + "W" * 200,
+    )
+print(WebhookDelivery.objects.latest("pk").pk)
+"""
+
+
+@pytest.fixture(scope="module")
+def deliveries(site: Site) -> str:
+    """One of every status, with much to show; the key of the last."""
+    return site.run_code(MAKE_DELIVERIES.replace("{key!r}", repr(site.polar.customers[0]))).strip()
+
+
 @pytest.mark.parametrize("language", ["en-US", *LANGUAGES])
-@pytest.mark.usefixtures("wide", "long_runs")
+@pytest.mark.usefixtures("wide", "long_runs", "deliveries")
 def test_lists_fit_beside_the_sidebars(site: Site, page: Page, language: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     log_in(page, site)
     for is_open in ("true", "false"):
         page.evaluate(f"localStorage.setItem('django.admin.navSidebarIsOpen', '{is_open}')")
-        for model in ("customer", "syncrun"):
+        for model in ("customer", "syncrun", "webhookdelivery"):
             page.goto(f"{site.url}/admin/polar_sync/{model}/")
             page.locator("time").evaluate_all("all => all.forEach(one => { one.textContent = '11 months ago' })")
             assert measure_width(page) <= 1280
@@ -219,6 +243,7 @@ def test_lists_fit_beside_the_sidebars(site: Site, page: Page, language: str) ->
     assert set(lines) == {1}, "a time is broken into lines"
 
 
+@pytest.mark.usefixtures("deliveries")
 def test_numbers_stand_at_the_right(site: Site, page: Page, wide: str) -> None:
     log_in(page, site)
     columns = {
@@ -226,6 +251,7 @@ def test_numbers_stand_at_the_right(site: Site, page: Page, wide: str) -> None:
         "subscription/": ("price",),
         "meter/": ("consumed", "credited", "balance_label"),
         "syncrun/": ("listed", "changes", "failures", "requests_used", "duration"),
+        "webhookdelivery/": ("lag", "attempt_count"),
         f"customer/{wide}/change/": ("price", "consumed", "credited", "balance_label"),
     }
     for path, names in columns.items():
@@ -291,13 +317,14 @@ def test_signs_bars_and_plots_are_readable_from_right_to_left(site: Site, page: 
         assert list_outside(page, ".polar-bar, .polar-label, .polar-button, .polar-number, td time") == [], path
 
 
-def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page) -> None:
+def test_every_page_keeps_to_the_policy_on_a_phone_in_the_dark(site: Site, page: Page, deliveries: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
     log_in(page, site)
     customer = f"customer/{site.polar.customers[0]}/change/"
     models = ("customer", "subscription", "benefitgrant", "meter", "product", "organization", "syncrun")
-    for path in ("", customer, *(f"{model}/" for model in models), "syncrun/1/change/"):
+    pages = ("syncrun/1/change/", "organization/1/change/", "webhookdelivery/", f"webhookdelivery/{deliveries}/change/")
+    for path in ("", customer, *(f"{model}/" for model in models), *pages):
         answer = page.goto(f"{site.url}/admin/polar_sync/{path}")
         assert answer is not None
         assert answer.ok
@@ -347,3 +374,165 @@ def test_hostile_names_run_nothing_in_a_browser(site: Site, page: Page) -> None:
         page.goto(f"{site.url}/admin/polar_sync/{path}")
         expect(page.locator("bdi:has-text('<script>')").first).to_be_visible()
         assert page.evaluate("window.harm") is None
+
+
+NAME_CUSTOMER = """
+import time
+from django.utils import timezone
+from polar_sync.models import Customer
+print(Customer.all_objects.filter(pk={key!r}).update(name={name!r}, synced_at=timezone.now()), time.time())
+"""
+ON_TIME = 2.0
+MARK_OF_LOAD = "window.stayed = true"
+
+
+def rename(site: Site, key: str, name: str) -> float:
+    """Change a row in the database; gives when that was done."""
+    number, moment = site.run_code(NAME_CUSTOMER.format(key=key, name=name)).split()
+    assert number == "1"
+    return float(moment)
+
+
+def wait_until_quiet(page: Page, door: str) -> None:
+    """Until the page has seen that nothing changes any more."""
+    page.evaluate("1")  # what it heard while the test did something else is told before this answer
+    with page.expect_response(lambda answer: answer.url.endswith(door) and answer.status == 304):
+        pass
+
+
+def list_paths(site: Site) -> list[str]:
+    return [f"customer/?q={site.polar.customers[2]}", f"customer/{site.polar.customers[2]}/change/"]
+
+
+@pytest.mark.parametrize("place", ["list", "page"])
+def test_change_is_shown_within_two_seconds_without_a_reload(site: Site, page: Page, place: str) -> None:
+    key = site.polar.customers[2]
+    path = list_paths(site)[place == "page"]
+    shown = page.locator(".polar-headline" if place == "page" else "#result_list .field-label")
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/{path}")
+    page.evaluate(MARK_OF_LOAD)
+    wait_until_quiet(page, "changes.json")
+    page.evaluate(
+        "selector => { window.seen = 0; new MutationObserver(() => { if (document.querySelector(selector)"
+        ".textContent.includes('Changed meanwhile')) window.seen ||= Date.now() / 1000 })"
+        ".observe(document.body, {subtree: true, childList: true, characterData: true}) }",
+        ".polar-headline" if place == "page" else "#result_list .field-label",
+    )
+    moment = rename(site, key, f"Changed meanwhile on the {place}")
+    expect(shown).to_contain_text(f"Changed meanwhile on the {place}")
+    assert page.evaluate("window.seen") - moment <= ON_TIME
+    assert page.evaluate("window.stayed") is True, "the page was loaded anew"
+    expect(page.locator(".polar-changed")).to_have_count(0)  # the mark goes away again
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_changed_row_is_marked_with_as_much_motion_as_is_wanted(site: Site, page: Page, motion: str) -> None:
+    page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/")
+    wait_until_quiet(page, "changes.json")
+    key = page.locator("#result_list .action-select").nth(3).input_value()
+    rename(site, key, f"Marked {motion}")
+    marked = page.locator("#result_list tr.polar-changed")
+    expect(marked).to_have_count(1)
+    expect(marked).to_contain_text(f"Marked {motion}")
+    animation = marked.locator("td").last.evaluate("cell => getComputedStyle(cell).animationName")
+    assert animation == ("none" if motion == "reduce" else "polar-changed")
+
+
+ADD_CUSTOMER = """
+from datetime import datetime, timezone
+from uuid import UUID
+from polar_sync.models import Customer, Organization
+Customer.all_objects.create(
+    pk=UUID({key!r}), organization=Organization.objects.get(), name="Newcomer {number}", payload="{{}}",
+    created_at=datetime.now(timezone.utc), synced_at=datetime.now(timezone.utc),
+)
+"""
+
+
+def add_customer(site: Site, number: int) -> None:
+    site.run_code(ADD_CUSTOMER.format(key=make_id(f"newcomer {number}"), number=number))
+
+
+def test_new_customers_come_to_the_list_and_can_be_selected(site: Site, page: Page) -> None:
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/")
+    wait_until_quiet(page, "changes.json")
+    add_customer(site, 1)
+    rows = page.locator("#result_list tbody tr")
+    expect(rows.first).to_contain_text("Newcomer 1")
+    expect(rows).to_have_count(50)
+    assert rows.first.locator("td.field-created").get_attribute("data-label") == "Created"
+    page.check("#action-toggle")
+    expect(page.locator("#result_list .action-select:checked")).to_have_count(50)
+    expect(page.locator(".action-counter")).to_have_text("50 of 50 selected")
+
+
+def test_list_stays_as_it_is_under_a_selection(site: Site, page: Page) -> None:
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/")
+    wait_until_quiet(page, "changes.json")
+    boxes = page.locator("#result_list .action-select")
+    before = boxes.evaluate_all("all => all.map(one => one.value)")
+    boxes.nth(2).check()
+    rename(site, before[2], "Renamed while selected")
+    expect(page.locator("#result_list tr.selected")).to_contain_text("Renamed while selected")
+    add_customer(site, 2)
+    wait_until_quiet(page, "changes.json")
+    assert boxes.evaluate_all("all => all.map(one => one.value)") == before, "a row moved under the selection"
+    assert boxes.nth(2).is_checked()
+    boxes.nth(2).uncheck()
+    expect(page.locator("#result_list tbody tr").first).to_contain_text("Newcomer 2")
+
+
+def test_focus_and_what_is_open_stay_on_a_page_that_changes(site: Site, page: Page) -> None:
+    key = site.polar.customers[2]
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/{key}/change/")
+    wait_until_quiet(page, "changes.json")
+    page.click("#polar-state")
+    page.focus(".polar-facts .polar-copy >> nth=-1")
+    rename(site, key, "Renamed under the focus")
+    expect(page.locator(".polar-headline")).to_contain_text("Renamed under the focus")
+    expect(page.locator("pre.polar-json").last).to_be_visible()
+    assert page.evaluate("document.activeElement.className") == "polar-copy"
+    assert page.locator(".polar-facts .polar-copy").count() == page.locator(".polar-facts .polar-id").count()
+
+
+def test_hidden_page_asks_nothing(site: Site, page: Page) -> None:
+    log_in(page, site)
+    page.goto(f"{site.url}/admin/polar_sync/customer/")
+    wait_until_quiet(page, "changes.json")
+    asked: list[str] = []
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
+    page.wait_for_timeout(500)
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)
+    assert asked == []
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until_quiet(page, "changes.json")
+
+
+def test_errors_are_met_with_patience(site: Site, page: Page) -> None:
+    log_in(page, site)
+    page.route("**/changes.json", lambda route: route.fulfill(status=304 if len(asked) > 2 else 200, body="no JSON"))
+    asked: list[float] = []
+    page.on("request", lambda request: asked.append(time.monotonic()) if "changes.json" in request.url else None)
+    page.goto(f"{site.url}/admin/polar_sync/customer/")
+    page.wait_for_timeout(8500)
+    pauses = [after - before for before, after in pairwise(asked[:3])]
+    assert pauses[0] > 1.8
+    assert pauses[1] > 3.6
+
+
+def test_page_without_scripts_is_whole(site: Site, tmp_path: Path) -> None:
+    with open_browser(tmp_path / "profile", java_script_enabled=False) as browser:
+        page = browser.new_page()
+        log_in(page, site)
+        for path in list_paths(site):
+            answer = page.goto(f"{site.url}/admin/polar_sync/{path}")
+            assert answer is not None
+            assert answer.ok
+            expect(page.locator(".polar-id, #result_list").first).to_be_visible()

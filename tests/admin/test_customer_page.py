@@ -1,6 +1,7 @@
 """A customer's page when there is much to show, and how pages are titled."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,17 @@ from django.test.utils import CaptureQueriesContext
 
 from polar_sync.models import Benefit, Organization, SyncRun
 from tests import factories
-from tests.factories import apply_states, build_grant, build_meter, build_state, build_subscription, make_id, read_at
+from tests.factories import (
+    apply_states,
+    at,
+    build_grant,
+    build_meter,
+    build_state,
+    build_subscription,
+    create_delivery,
+    make_id,
+    read_at,
+)
 
 ROOT = "/admin/polar_sync"
 LIST = f"{ROOT}/customer/"
@@ -56,7 +67,7 @@ def test_summary_groups_equal_grants(viewer: Client, rich: str) -> None:
 def test_much_is_cut_and_linked_to_all_of_it(viewer: Client, rich: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         page = read(viewer, rich)
-    assert len(queries) <= 10
+    assert len(queries) <= 11
     for model, number in (("benefitgrant", 87), ("subscription", 30)):
         links = re.findall(f'<a href="({ROOT}/{model}/[?][^"]*)">All {number}</a>', page)
         assert len(links) == 2, "in the summary and below the table"
@@ -85,3 +96,35 @@ def test_pages_are_titled_by_what_they_show(viewer: Client, rich: str) -> None:
     assert f"<title>Run #{run} of default | " in read(viewer, f"{ROOT}/syncrun/{run}/change/")
     assert "<h1>Sync runs</h1>" in read(viewer, f"{ROOT}/syncrun/")
     assert re.search('<h1 class="polar-headline"><bdi>Ada rich</bdi>', read(viewer, rich))
+
+
+def test_latest_deliveries_about_the_customer_are_shown(viewer: Client, organization: Organization, rich: str) -> None:
+    for number in range(12):
+        create_delivery(organization, "rich", type=f"type.{number}", timestamp=at(number), webhook_id=f"msg_{number}")
+    create_delivery(organization, "another", type="type.other")
+    with CaptureQueriesContext(connection) as queries:
+        page = read(viewer, rich)
+    asked = [query["sql"] for query in queries if "polar_sync_webhookdelivery" in query["sql"]]
+    assert len(asked) == 1
+    assert '"payload"' not in asked[0].split("WHERE")[0]
+    assert len(queries) <= 11
+    assert re.findall(r"<bdi>type\.<wbr>(\w+)</bdi>", page) == [str(number) for number in range(11, 1, -1)]
+    (link,) = re.findall(f'<a href="({ROOT}/webhookdelivery/[?][^"]*)">All deliveries</a>', page)
+    assert "12 webhook deliveries" in read(viewer, link)
+
+
+def test_few_deliveries_have_no_link_to_more(viewer: Client, organization: Organization, rich: str) -> None:
+    create_delivery(organization, "rich", status="failed", reason="<b>why</b>")
+    page = read(viewer, rich)
+    assert "&lt;b&gt;why&lt;/b&gt;" in page
+    assert "All deliveries" not in page
+
+
+def test_deliveries_are_shown_to_who_may_view_them(
+    make_client: Callable[..., Client], organization: Organization, rich: str
+) -> None:
+    create_delivery(organization, "rich")
+    with CaptureQueriesContext(connection) as queries:
+        page = read(make_client("view_customer", is_viewer=False), rich)
+    assert "polar-deliveries" not in page
+    assert not [query["sql"] for query in queries if "polar_sync_webhookdelivery" in query["sql"]]

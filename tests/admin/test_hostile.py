@@ -1,5 +1,6 @@
 """Text that means harm, everywhere where text can be: it shows, and does nothing."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -9,9 +10,18 @@ from django.test import Client, RequestFactory
 
 from polar_sync.admin.actions import note
 from polar_sync.admin.formatting import clean, escape_json, make_visible, show
-from polar_sync.models import Benefit, Customer, MeterDefinition, Organization, Product, SyncFailure, SyncRun
+from polar_sync.models import (
+    Benefit,
+    Customer,
+    MeterDefinition,
+    Organization,
+    Product,
+    SyncFailure,
+    SyncRun,
+    WebhookDelivery,
+)
 from tests import factories
-from tests.factories import apply_states, build_full_state, make_id, make_uuid, read_at
+from tests.factories import apply_states, at, build_full_state, make_id, make_uuid, read_at
 
 TEXTS = {
     "script": "<script>alert(1)</script>",
@@ -96,6 +106,16 @@ def test_hostile_text_shows_harmlessly_on_every_page(operator: Client, organizat
     )
     SyncFailure.objects.create(run=run, customer_id=make_id("one"), reason=stored)
     SyncFailure.objects.create(run=run, customer_id=stored[:100], reason=stored)
+    delivery = WebhookDelivery.objects.create(
+        organization=organization,
+        webhook_id=stored[:200],
+        type=stored[:100],
+        timestamp=at(0),
+        customer_id=make_uuid("one"),
+        payload=json.dumps({"data": build_hostile(text)}),
+        status="failed",
+        reason=stored,
+    )
     pages = (
         "",
         "customer/",
@@ -111,6 +131,8 @@ def test_hostile_text_shows_harmlessly_on_every_page(operator: Client, organizat
         f"syncrun/{run.pk}/change/",
         "organization/",
         f"organization/{organization.pk}/change/",
+        "webhookdelivery/",
+        f"webhookdelivery/{delivery.pk}/change/",
     )
     for page in pages:
         check(operator, f"/admin/polar_sync/{page}")

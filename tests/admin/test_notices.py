@@ -17,8 +17,8 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from polar_sync.admin.notices import find_notices
-from polar_sync.models import CustomerObservation, Organization, SyncFailure, SyncRun, Verification
-from tests.factories import apply_states, build_state, create_organization, make_id, read_at
+from polar_sync.models import CustomerObservation, Organization, SyncFailure, SyncRun, Verification, WebhookFeed
+from tests.factories import apply_states, build_state, create_delivery, create_organization, make_id, read_at
 
 pytestmark = pytest.mark.django_db
 OVERVIEW = "/admin/polar_sync/"
@@ -207,7 +207,90 @@ def test_notices_cost_few_statements_however_many_organizations(organization: Or
     for number in range(1, 6):
         end_run(create_organization(f"o{number}", polar_id=UUID(int=number)), "failed", "polar_error")
     SyncRun.objects.create(organization=organization)
-    organizations = list(Organization.objects.select_related("verification"))
+    organizations = list(Organization.objects.select_related("verification", "webhook_feed"))
     with CaptureQueriesContext(connection) as queries:
-        assert len(find_notices(organizations, answered={}, site_name="admin", may=lambda _: True)) == 6
+        assert len(find_notices(organizations, answered={}, counts={}, site_name="admin", may=lambda _: True)) == 6
     assert len(queries) == 2
+
+
+def create_feed(organization: Organization, **fields: Any) -> WebhookFeed:
+    times = {name: hours_ago(0) for name in ("checked_at", "finished_at", "failed_read_until", "all_read_until")}
+    return WebhookFeed.objects.create(organization=organization, **{"is_enabled": True, **times, **fields})
+
+
+@pytest.fixture
+def succeeded(organization: Organization) -> Organization:
+    """An organization of which nothing but webhooks can be wrong."""
+    end_run(organization, "succeeded")
+    Organization.objects.update(complete_as_of=hours_ago(2))
+    return organization
+
+
+def test_disabled_endpoint_is_told_with_what_to_do(viewer: Client, succeeded: Organization) -> None:
+    create_feed(succeeded, is_enabled=False, problem="The same in English")
+    ((tone, text),) = read_notices(viewer)
+    assert tone == "bad"
+    assert text == (
+        "Polar has disabled the webhook endpoint and makes no events until it is enabled again: on Polar's dashboard, "
+        "or by manage.py polar_sync_webhook. A run is needed after that. The webhook endpoint"
+    )
+    assert f'<a href="/admin/polar_sync/organization/{succeeded.pk}/change/">' in viewer.get(OVERVIEW).content.decode()
+
+
+def test_problem_of_the_feed_is_told_without_harm(viewer: Client, succeeded: Organization) -> None:
+    create_feed(succeeded, problem="<b>InsufficientScope</b>")
+    text = "The webhook deliveries cannot be followed: <b>InsufficientScope</b> The webhook endpoint"
+    assert read_notices(viewer) == [("warn", text)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"gap_since": 30}, "a run that begins once events are made again finds them."),
+        ({"gap_since": 30, "gap_until": 1}, "a run that begins now finds them."),
+        ({"gap_since": 30, "gap_until": 3}, ""),
+        ({}, ""),
+    ],
+)
+def test_changes_without_events_are_told_until_a_run_has_found_them(
+    viewer: Client, succeeded: Organization, fields: dict[str, float], text: str
+) -> None:
+    """The last run began two hours ago."""
+    create_feed(succeeded, **{name: hours_ago(hours) for name, hours in fields.items()})
+    found = read_notices(viewer)
+    assert len(found) == (1 if text else 0)
+    if text:
+        assert found[0][0] == "warn"
+        assert text in found[0][1]
+        assert date_format(timezone.localtime(hours_ago(30)), "DATETIME_FORMAT")[:6] in found[0][1]
+
+
+def test_failed_deliveries_are_told_with_a_link_to_them(viewer: Client, succeeded: Organization) -> None:
+    create_delivery(succeeded, "one", status="failed")
+    create_delivery(succeeded, "waiting")
+    text = "1 webhook delivery has failed and is not tried again by itself. Failed deliveries"
+    assert read_notices(viewer) == [("warn", text)]
+    (link,) = re.findall('<a href="([^"]*)">Failed deliveries</a>', viewer.get(OVERVIEW).content.decode())
+    page = viewer.get(unescape(link)).content.decode()
+    assert "1 webhook delivery\n" in page
+    create_delivery(succeeded, "two", status="failed")
+    assert read_notices(viewer)[0][1].startswith("2 webhook deliveries have failed and are not")
+
+
+@pytest.mark.parametrize(
+    ("codename", "texts"),
+    [
+        ("view_webhookdelivery", ["has failed"]),
+        ("view_organization", ["has disabled"]),
+        ("view_syncrun", []),
+        ("view_customer", []),
+    ],
+)
+def test_webhooks_are_told_of_to_who_may_view_them(
+    make_client: Callable[..., Client], succeeded: Organization, codename: str, texts: list[str]
+) -> None:
+    create_feed(succeeded, is_enabled=False)
+    create_delivery(succeeded, "one", status="failed")
+    found = [text for _tone, text in read_notices(make_client(codename, is_viewer=False))]
+    assert len(found) == len(texts)
+    assert all(text in sentence for text, sentence in zip(texts, found, strict=True))

@@ -2,24 +2,29 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from polar_sync.admin.figures import compute_figures
-from polar_sync.models import Customer, DailyStatistics, Organization
+from polar_sync.models import Customer, DailyStatistics, Organization, WebhookFeed
 from polar_sync.store.statistics import record_statistics
 from tests.factories import ORGANIZATION_ID, create_organization, make_id
 
 ROWS = 200_000
 ROWS_OF_MARCH = 31 * 24 * 15
 MOST_QUERIES = 10
+MOST_QUERIES_OF_A_CUSTOMER = 11
+MOST_QUERIES_OF_THE_OVERVIEW = 14
 MOST_COST = 60_000  # reading all customers once is 28,000
 COST_OF_HALF = 24_000  # less than reading all customers, which is what asking for first and last of them takes
 COST_OF_FEW = 500
+COST_OF_COUNT = 2_500  # of as many rows as a page counts, by an index
 LIST = "/admin/polar_sync/customer/"
 HALVES = ("?active=no", "?active=yes", "?observed=stale", "?observed=fresh")
 ID = "md5('customer' || n)::uuid"
@@ -54,9 +59,33 @@ INSERT INTO polar_sync_benefitgrant (id, customer_id, created_at, benefit_id, be
 INSERT INTO polar_sync_meter (id, customer_id, created_at, meter_id, consumed_units, credited_units, balance, payload)
     SELECT md5('meter' || n)::uuid, {ID}, now(), md5('definition' || n % 5)::uuid, n, 100, 100 - n % 110, '{{}}'
     FROM generate_series(1, {ROWS}, 2) n;
+INSERT INTO polar_sync_webhookdelivery (organization_id, webhook_id, type, timestamp, received_at, via, customer_id,
+        payload, status, reason, attempts)
+    SELECT (SELECT id FROM polar_sync_organization), md5('delivery' || n)::uuid, 'customer.state_changed',
+        now() - (200000 - n) * interval '1 second', now() - (200000 - n) * interval '1 second',
+        CASE WHEN n % 1000 = 0 THEN 'feed' ELSE 'webhook' END, md5('customer' || n % 50000)::uuid,
+        '{{"some": "' || repeat('payload ', 100) || '"}}',
+        CASE WHEN n % 20000 = 0 THEN 'failed' WHEN n % 10000 = 1 THEN 'received' ELSE 'processed' END, '', 1
+    FROM generate_series(1, {ROWS}) n;
 ANALYZE polar_sync_customer; ANALYZE polar_sync_customerobservation; ANALYZE polar_sync_subscription;
 ANALYZE polar_sync_subscriptionmeter; ANALYZE polar_sync_benefitgrant; ANALYZE polar_sync_meter;
+ANALYZE polar_sync_webhookdelivery; ANALYZE polar_sync_organization;
 """
+DELIVERIES = (
+    "",
+    "?p=40",
+    "?status=failed",
+    "?status=received",
+    "?status=stale",
+    "?type=customer.state_changed",
+    "?type=other",
+    "?via=feed",
+    f"?organization={ORGANIZATION_ID}",
+    "?q={delivery}",
+    "?q={customer}",
+    f"?q={make_id('nobody')}",
+    "?q=nothing-like-it",
+)
 FIND = "SELECT md5('subscription1001')::uuid"
 # Every place where an id can be, with the index that says whether it is there, and a customer who has it there.
 IDS = {
@@ -121,7 +150,7 @@ def test_admin_stays_quick_at_200_000_customers(make_client: Callable[..., Clien
     with connection.cursor() as cursor:
         cursor.execute(FILL)
     # A person with no more than the permissions it takes, who costs two statements more than a superuser.
-    staff = make_client("sync_organization", "export_customers")
+    staff = make_client("sync_organization", "export_customers", "process_webhookdelivery")
     product, one = (
         ask("SELECT md5('product3')::uuid"),
         ask("SELECT id FROM polar_sync_customer WHERE name = 'Person 1001'"),
@@ -129,7 +158,11 @@ def test_admin_stays_quick_at_200_000_customers(make_client: Callable[..., Clien
     children = [f"/admin/polar_sync/{model}/" for model in ("subscription", "benefitgrant", "meter", "syncrun")]
     lists = [LIST + query.format(product=product) for query in PAGES]
     searches = [f"{LIST}?q={one}", f"{LIST}?q={ask(FIND)}", "/admin/polar_sync/meter/?balance=below&o=5"]
-    for url in [*lists, *children, *searches, f"{LIST}{one}/change/"]:
+    keys = {"delivery": ask("SELECT md5('delivery77')::uuid"), "customer": ask("SELECT md5('customer77')::uuid")}
+    deliveries = [f"/admin/polar_sync/webhookdelivery/{query.format(**keys)}" for query in DELIVERIES]
+    delivery = ask("SELECT max(id) FROM polar_sync_webhookdelivery")
+    pages = [f"{LIST}{one}/change/", f"/admin/polar_sync/webhookdelivery/{delivery}/change/"]
+    for url in [*lists, *children, *searches, *deliveries, *pages]:
         with subtests.test(url):
             check_page(staff, url)
     for order in ("name", "-name", "email", "external_id", "created_at", "-created_at"):
@@ -138,6 +171,8 @@ def test_admin_stays_quick_at_200_000_customers(make_client: Callable[..., Clien
     for url, index in ORDERS.items():
         with subtests.test(url):
             check_sorted_by_index(staff, f"/admin/polar_sync/{url}", index)
+    with subtests.test("deliveries"):
+        check_deliveries(staff, **keys)
     with subtests.test("ids"):
         check_ids(staff)
     for query in HALVES:
@@ -156,7 +191,8 @@ def check_page(staff: Client, url: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert staff.get(url).status_code == 200
     statements = [query["sql"] for query in queries]
-    assert len(statements) <= MOST_QUERIES, statements
+    is_customer = url.startswith(LIST) and url.endswith("/change/")
+    assert len(statements) <= (MOST_QUERIES_OF_A_CUSTOMER if is_customer else MOST_QUERIES), statements
     assert not [one for one in statements if COUNT.search(one)], "a COUNT without a limit"
     costs = {sql: estimate_cost(sql) for sql in statements if sql.startswith("SELECT")}
     assert max(costs.values()) < MOST_COST, costs
@@ -201,6 +237,24 @@ def check_ids(staff: Client) -> None:
             assert max(map(estimate_cost, statements)) < COST_OF_FEW, name
 
 
+def check_deliveries(staff: Client, *, delivery: str, customer: str) -> None:
+    """Each is found by an index, and the newest are read off the one of their ids."""
+    root = "/admin/polar_sync/webhookdelivery/"
+    for query, index in (
+        (f"?q={delivery}", "polar_delivery_once"),
+        (f"?q={customer}", "polar_delivery_customer"),
+        ("?status=failed", "polar_delivery_failed"),
+        ("?status=received", "polar_delivery_pending"),
+        ("", "polar_sync_webhookdelivery_pkey"),
+    ):
+        statements = list_statements(staff, root + query)
+        (rows,) = (sql for sql in statements if sql.startswith('SELECT "polar_sync_webhookdelivery"') and "DESC" in sql)
+        plan = ask(f"EXPLAIN {rows}", column=None)
+        assert index in plan, plan
+        assert "Seq Scan on polar_sync_webhookdelivery" not in plan, plan
+        assert max(map(estimate_cost, statements)) < COST_OF_COUNT, query
+
+
 def check_half(staff: Client, url: str) -> None:
     """What many customers match is not read to its end, neither for the page nor for the dates above it."""
     costs = {sql: estimate_cost(sql) for sql in list_statements(staff, url)}
@@ -233,8 +287,28 @@ def check_figures(staff: Client) -> None:
     assert DailyStatistics.objects.get().customers == ROWS - ROWS // 1000
     assert figures.customers == ROWS - ROWS // 1000
     assert figures.revenue["usd"] > 0
-    assert staff.get("/admin/polar_sync/").status_code == 200
+    check_overview(staff)
     check_page(staff, "/")
+
+
+def check_overview(staff: Client) -> None:
+    """With figures from the cache; what is asked of deliveries anew is read off indexes."""
+    now = timezone.now()
+    organization = Organization.objects.get()
+    Organization.objects.update(complete_as_of=now - timedelta(days=1))
+    WebhookFeed.objects.create(organization=organization, failed_read_until=now)
+    assert staff.get("/admin/polar_sync/").status_code == 200
+    statements = list_statements(staff, "/admin/polar_sync/")
+    assert len(statements) <= MOST_QUERIES_OF_THE_OVERVIEW, statements
+    asked = [sql for sql in statements if "polar_sync_webhookdelivery" in sql]
+    plans = "\n".join(ask(f"EXPLAIN {sql}", column=None) for sql in asked)
+    changes = list_statements(staff, f"{LIST}changes.json")
+    assert "polar_customer_synced" in ask(f"EXPLAIN {changes[-1]}", column=None)
+    assert max(map(estimate_cost, changes)) < COST_OF_FEW
+    indexes = ("received", "pending", "failed", "unprocessed")
+    assert [name for name in indexes if f"polar_delivery_{name}" not in plans] == [], plans
+    assert "Seq Scan on polar_sync_webhookdelivery" not in plans
+    assert max(map(estimate_cost, asked)) < MOST_COST
 
 
 def check_export(staff: Client) -> None:

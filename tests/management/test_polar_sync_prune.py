@@ -31,6 +31,11 @@ def deleted_customer(polar_server: FakePolarServer) -> str:
     return customer_id
 
 
+def describe(*, runs: int = 0, statistics: int = 0, action: str = "keep", customers: int = 0) -> str:
+    removed = f"{runs} runs, {statistics} daily statistics and 0 webhook deliveries removed"
+    return f"{removed}; deleted customers: {action}, {customers} of them now.\n"
+
+
 def prune() -> str:
     output = StringIO()
     call_command("polar_sync_prune", stdout=output)
@@ -42,7 +47,7 @@ def configure(settings: Settings, **keys: object) -> None:
 
 
 def test_everything_is_kept_by_default(deleted_customer: str) -> None:
-    assert prune() == "0 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: keep, 0 of them now.\n"
+    assert prune() == describe(runs=0, statistics=0, action="keep", customers=0)
     assert Customer.all_objects.count() == 2
     assert SyncRun.objects.count() == 2
 
@@ -52,29 +57,29 @@ def test_old_runs_are_removed_and_running_ones_are_not(deleted_customer: str) ->
     SyncRun.objects.update(started_at=long_ago, finished_at=long_ago)
     organization = SyncRun.objects.all()[0].organization
     running = SyncRun.objects.create(organization=organization, started_at=long_ago)
-    assert prune() == "2 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: keep, 0 of them now.\n"
+    assert prune() == describe(runs=2, statistics=0, action="keep", customers=0)
     assert list(SyncRun.objects.all()) == [running]
 
 
 def test_deleted_customers_are_scrubbed_once(deleted_customer: str, settings: Settings) -> None:
     configure(settings, DELETED_CUSTOMERS="scrub")
-    assert prune() == "0 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: scrub, 1 of them now.\n"
+    assert prune() == describe(runs=0, statistics=0, action="scrub", customers=1)
     customer = Customer.all_objects.get(pk=deleted_customer)
     assert (customer.name, customer.email) == (None, None)
     assert "Ada" not in customer.payload
-    assert prune() == "0 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: scrub, 0 of them now.\n"
+    assert prune() == describe(runs=0, statistics=0, action="scrub", customers=0)
     assert Customer.objects.get().name == "Grace"
 
 
 def test_deleted_customers_are_removed(deleted_customer: str, settings: Settings) -> None:
     configure(settings, DELETED_CUSTOMERS="delete")
-    assert prune() == "0 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: delete, 1 of them now.\n"
+    assert prune() == describe(runs=0, statistics=0, action="delete", customers=1)
     assert Customer.all_objects.get().name == "Grace"
 
 
 def test_those_deleted_lately_are_left_alone(deleted_customer: str, settings: Settings) -> None:
     configure(settings, DELETED_CUSTOMERS="delete", DELETED_CUSTOMERS_AFTER_DAYS=41)
-    assert prune() == "0 runs, 0 daily statistics and 0 webhook deliveries removed; deleted customers: delete, 0 of them now.\n"
+    assert prune() == describe(runs=0, statistics=0, action="delete", customers=0)
     assert Customer.all_objects.count() == 2
 
 
@@ -89,5 +94,5 @@ def test_wrong_setting_exits_with_2(polar_server: FakePolarServer, settings: Set
 def test_old_statistics_are_removed(deleted_customer: str, settings: Settings) -> None:
     configure(settings, KEEP_STATISTICS_DAYS=30)
     DailyStatistics.objects.update(date=timezone.localdate() - timedelta(days=31))
-    assert prune() == "0 runs, 1 daily statistics and 0 webhook deliveries removed; deleted customers: keep, 0 of them now.\n"
+    assert prune() == describe(runs=0, statistics=1, action="keep", customers=0)
     assert not DailyStatistics.objects.exists()

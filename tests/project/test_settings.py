@@ -55,7 +55,7 @@ def test_fresh_clone_is_a_development_site_that_needs_no_server(tmp_path: Path) 
     assert polar == {"ORGANIZATIONS": {}, "THROTTLE_STORAGE": "memory://"}
     assert broker.startswith("filesystem://")
     assert engine == "django.db.backends.sqlite3"
-    assert schedule == ["polar_sync: resume runs"]
+    assert schedule == ["polar_sync: follow", "polar_sync: resume runs"]
 
 
 def test_environment_is_read(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_environment_is_read(tmp_path: Path) -> None:
     assert polar == {"ORGANIZATIONS": {"default": organization}, "THROTTLE_STORAGE": "redis://127.0.0.1:6379/9"}
     assert broker == "redis://127.0.0.1:6379/9"
     assert engine == "django.db.backends.postgresql"
-    assert schedule == ["polar_sync: resume runs", "polar_sync: sync default"]
+    assert schedule == ["polar_sync: follow", "polar_sync: resume runs", "polar_sync: sync default"]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,7 @@ def test_site_in_production_passes_the_checks_for_deployment(tmp_path: Path) -> 
         DJANGO_SECRET_KEY=KEY,
         POLAR_ACCESS_TOKEN="polar_oat_for_tests",
         CELERY_BROKER_URL="redis://127.0.0.1:6379/9",
+        POLAR_WEBHOOK_SECRET="whsec_for_tests",
         DATABASE_URL="postgres://somebody@127.0.0.1/some",
     )
     assert process.stdout == "[]\n", process.stderr

@@ -45,12 +45,27 @@
     table.classList.add("polar-rows");
   };
 
-  for (const code of document.querySelectorAll(".polar-id")) {
-    addCopyButton(code);
-  }
-  for (const table of document.querySelectorAll("#result_list")) {
-    labelCells(table);
-  }
+  const prepare = (place) => {
+    for (const code of place.querySelectorAll(".polar-id")) {
+      addCopyButton(code);
+    }
+    for (const table of place.querySelectorAll("#result_list")) {
+      labelCells(table);
+    }
+  };
+  prepare(document);
+
+  // What another script has brought into the page since.
+  document.addEventListener("polar:added", ({ target }) => {
+    prepare(target);
+    if (target.matches(".polar-id")) {
+      addCopyButton(target);
+    }
+    const table = target.closest("#result_list");
+    if (table) {
+      labelCells(table);
+    }
+  });
 
   const closeMenus = (kept) => {
     for (const menu of document.querySelectorAll(".polar-menu[open]")) {
