@@ -399,6 +399,9 @@ class Counting(BytesIO):
 
     taken = 0
 
+    def __len__(self) -> int:
+        return len(self.getbuffer())
+
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(size)
         self.taken += len(content)
