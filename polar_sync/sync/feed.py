@@ -22,13 +22,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.exceptions import ConfigurationError, PayloadError, PolarSyncError
+from polar_sync.exceptions import ConfigurationError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import Organization, WebhookDelivery, WebhookFeed
 from polar_sync.payloads import Interval
 from polar_sync.payloads.values import clean_text, read_label, read_timestamp, read_uuid
 from polar_sync.signals import webhook_endpoint_disabled
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.deliveries import keep_deliveries
+from polar_sync.sync.deliveries import get_organization_row, keep_deliveries
 from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event
 from polar_sync.sync.leases import LeaseLostError
 
@@ -82,11 +82,28 @@ def read_feed(
     except LeaseLostError:
         return FollowResult()
     except PolarSyncError as error:
-        reader.save(problem=clean_text(f"{type(error).__name__}: {error}"))
+        WebhookFeed.objects.filter(pk=feed.pk).update(problem=clean_text(f"{type(error).__name__}: {error}"))
         raise
     finally:
         reader.release()
     return reader.result
+
+
+def note_endpoint(entry: OrganizationSettings, endpoint_id: UUID, *, url: str) -> None:
+    """Note which endpoint of Polar's is this project's. The feed of another is no continuation of what was read."""
+    organization = get_organization_row(entry)
+    feed, _ = WebhookFeed.objects.get_or_create(organization=organization)
+    if feed.endpoint_id != endpoint_id:
+        WebhookFeed.objects.filter(pk=feed.pk).update(
+            endpoint_id=endpoint_id,
+            endpoint_url=url,
+            checked_at=None,
+            all_read_until=None,
+            failed_read_until=None,
+            window_start=None,
+            window_began_at=None,
+            cursor=None,
+        )
 
 
 def _claim(organization: Organization) -> WebhookFeed | None:
@@ -122,7 +139,13 @@ class _FeedReader:
     def _get_endpoint(self, known: UUID | None) -> tuple[Mapping[str, Any], Interval]:
         endpoints = self._connection.client.webhook_endpoints
         if known is not None:
-            found = endpoints.get(known)
+            try:
+                found = endpoints.get(known)
+            except NotFoundError as error:
+                raise ConfigurationError(
+                    f"The webhook endpoint {known} of {self._entry.name!r} is not on Polar any more, so that changes "
+                    "make no events. Run manage.py polar_sync_webhook --url …, or correct WEBHOOK_ENDPOINT_ID."
+                ) from error
             return found, found.interval
         page = endpoints.list(organization_id=self._connection.organization_id)
         if len(page.items) != 1 or not isinstance(page.items[0], dict):

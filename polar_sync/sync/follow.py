@@ -6,10 +6,12 @@ import logging
 from datetime import timedelta
 
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import RunActiveError
+from polar_sync.exceptions import PolarSyncError, RunActiveError
 from polar_sync.models import Organization, SyncRun, WebhookFeed
+from polar_sync.states import stops_fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import get_organization_row, process_deliveries
 from polar_sync.sync.feed import FollowResult, read_feed
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _RUN_EVERY = timedelta(minutes=15)
 """A run that is needed and did not succeed is started again after so long."""
+
+_RUN_DELAY = timedelta(seconds=10)
 
 
 def has_webhooks(entry: OrganizationSettings) -> bool:
@@ -36,10 +40,15 @@ def follow(entry: OrganizationSettings, connection: Connection, *, is_whole: boo
     """
     organization = get_organization_row(entry)
     try:
-        return read_feed(entry, organization, connection, is_whole=is_whole)
-    finally:
+        result = read_feed(entry, organization, connection, is_whole=is_whole)
+    except PolarSyncError as error:
         process_all(entry, organization)
-        ask_all_due(entry, organization, connection)
+        if not stops_fetching(error):
+            ask_all_due(entry, organization, connection)
+        raise
+    process_all(entry, organization)
+    ask_all_due(entry, organization, connection)
+    return result
 
 
 def process_all(entry: OrganizationSettings, organization: Organization) -> int:
@@ -56,12 +65,20 @@ def ask_all_due(entry: OrganizationSettings, organization: Organization, connect
         ask_due(entry, organization, connection)
 
 
+def get_run_delay(organization: Organization) -> timedelta:
+    """How long to wait until a run that is needed proves something: what Polar reads can be some seconds old."""
+    gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
+    return max(gap_until + _RUN_DELAY - timezone.now(), timedelta()) if gap_until is not None else timedelta()
+
+
 def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
-    """Start the run that closes a gap in what Polar reports; None where it is under way or was tried just now."""
+    """Start the run that closes a gap in what Polar reports; None where it is too early, or was tried just now."""
+    if get_run_delay(organization):
+        return None
     recent = SyncRun.objects.filter(organization=organization, started_at__gt=Now() - _RUN_EVERY)
     gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
     if gap_until is not None:
-        recent = recent.filter(began_at__gt=gap_until)
+        recent = recent.filter(started_at__gt=gap_until)
     if recent.exists():
         return None
     try:

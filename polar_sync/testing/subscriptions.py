@@ -31,7 +31,6 @@ PERIODS = {
     "year": timedelta(days=365),
 }
 TRIAL = timedelta(days=7)
-INCOMPLETE = frozenset({"incomplete", "incomplete_expired"})
 UNCANCELED: dict[str, Any] = {"cancel_at_period_end": False, "canceled_at": None, "ends_at": None}
 
 
@@ -201,7 +200,7 @@ class SubscriptionOwner(OrderOwner):
         """Where status or product changed, revoke what the subscription gives no more, then grant what it gives."""
         is_giving, product_id = subscription.get("status") in PRESENT, str(subscription.get("product_id"))
         is_same = is_giving == (before.get("status") in PRESENT) and product_id == before.get("product_id", product_id)
-        if is_same or subscription.get("status") in INCOMPLETE:
+        if is_same:
             return
         product = self.shelf.products.get(product_id, {"benefits": []})
         given = [one["id"] for one in product["benefits"]] if is_giving else []

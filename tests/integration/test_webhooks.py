@@ -34,6 +34,7 @@ SECRET = "whsec_of_the_site_that_is_killed_now_and_then"
 PENDING = "SELECT count(*) FROM polar_sync_webhookdelivery WHERE status = 'received'"
 WAITING = "SELECT count(*) FROM polar_sync_pendingrefresh"
 ASKED = "SELECT count(DISTINCT customer_id) FROM polar_sync_webhookdelivery WHERE reason LIKE '%Polar is asked.'"
+FEED = "SELECT gap_since, gap_until, problem FROM polar_sync_webhookfeed"
 UNWELL = "SELECT type, reason FROM polar_sync_webhookdelivery WHERE status NOT IN ('processed', 'stale', 'ignored')"
 
 
@@ -42,7 +43,7 @@ class Site:
 
     def __init__(self, directory: Path, environment: dict[str, str], port: int) -> None:
         self._directory = directory
-        self.environment = {**environment, "DJANGO_SETTINGS_MODULE": "tests.integration.hurried_settings"}
+        self.environment = environment
         self.commands = {
             "web": ("manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"),
             "worker": ("-m", "celery", "-A", "project", "worker", "--pool", "solo", "--without-gossip"),
@@ -142,6 +143,7 @@ def world(tmp_path: Path) -> Iterator[tuple[Site, FakePolar, psycopg.Connection[
             POLAR_REQUESTS_PER_MINUTE=1_000_000,
             POLAR_WEBHOOK_SECRET=SECRET,
         )
+        environment["DJANGO_SETTINGS_MODULE"] = "tests.integration.hurried_settings"
         fleet, site = Fleet(tmp_path, environment), Site(tmp_path, environment, port)
         fleet.manage("migrate", "--verbosity", "0")
         fleet.manage("polar_sync")
@@ -166,7 +168,11 @@ def find_differences(fleet: Fleet, polar: FakePolar) -> list[str]:
     return [key for key in mirrored.keys() | expected.keys() if mirrored.get(key) != expected.get(key)]
 
 
-def settle(site: Site, connection: psycopg.Connection[Any], fleet: Fleet) -> None:
+def is_enabled(polar: FakePolar) -> bool:
+    return polar.webhooks.endpoints[0].enabled
+
+
+def settle(connection: psycopg.Connection[Any], fleet: Fleet) -> None:
     """What else a minute of silence would do: those whom events left open are due at once."""
     wait_until(lambda: read_count(connection, PENDING) == 0)
     while read_count(connection, WAITING):
@@ -192,7 +198,7 @@ def test_site_that_is_killed_now_and_then_is_level_after_a_silence(
         site.start(name)
     assert not changes.errors
     polar.webhooks.wait_until_sent(PATIENCE)
-    settle(site, connection, fleet)
+    settle(connection, fleet)
     assert connection.execute(UNWELL).fetchall() == []
     assert find_differences(fleet, polar) == [], fleet.read_logs()[-5000:]
 
@@ -201,7 +207,7 @@ def test_list_of_deliveries_alone_levels_a_site_whose_receiver_only_takes(
     world: tuple[Site, FakePolar, psycopg.Connection[Any], Fleet],
 ) -> None:
     """Without a public address: the endpoint is somebody else's, who answers 200 to everything."""
-    site, polar, connection, fleet = world
+    _, polar, connection, fleet = world
     polar.webhooks.post = lambda *_: Response(200, "ok")
     changes = Changes(polar, seed=3)
     changes.run()
@@ -210,6 +216,32 @@ def test_list_of_deliveries_alone_levels_a_site_whose_receiver_only_takes(
     fleet.manage("polar_sync_follow", "--once", "--all")
     wanted = read_count(connection, ASKED) + read_count(connection, WAITING)
     asked = len(polar.requests) - asked
-    settle(site, connection, fleet)
+    settle(connection, fleet)
     assert find_differences(fleet, polar) == []
     assert asked <= attempts / 100 + 3 + wanted
+
+
+def test_endpoint_that_polar_has_disabled_is_enabled_again_and_a_run_levels_the_site(
+    world: tuple[Site, FakePolar, psycopg.Connection[Any], Fleet],
+) -> None:
+    """The receiver is down until Polar makes no events any more."""
+    _, polar, connection, fleet = world
+    polar.webhooks.retry_delays = (0.01,) * 9
+    fleet.manage("polar_sync_follow", "--once")
+    Changes(polar, seed=4).run()
+    polar.webhooks.wait_until_sent(PATIENCE)
+    assert not is_enabled(polar)
+    told = len(polar.webhooks.events)
+    for key in polar.customers[:20]:
+        polar.update_customer(key, name="Nobody is told")
+    assert len(polar.webhooks.events) == told
+    connection.execute("UPDATE polar_sync_webhookfeed SET checked_at = checked_at - interval '10 minutes'")
+    output = fleet.manage("polar_sync_follow", "--once")
+    assert "succeeded" in output
+    assert is_enabled(polar)
+    ((gap_since, gap_until, problem),) = connection.execute(FEED).fetchall()
+    ((complete_as_of,),) = connection.execute("SELECT complete_as_of FROM polar_sync_organization").fetchall()
+    assert gap_since < gap_until < complete_as_of
+    assert problem == ""
+    settle(connection, fleet)
+    assert find_differences(fleet, polar) == []

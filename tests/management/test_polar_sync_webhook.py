@@ -17,12 +17,15 @@ from pytest_django import Settings
 
 from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import SignatureError
+from polar_sync.models import WebhookFeed
 from polar_sync.testing import FakePolar, FakePolarServer
 from polar_sync.testing.webhook_rows import Endpoint
 from polar_sync.tokens import Token
 from polar_sync.webhooks.registration import EVENTS, TEST_EVENT, send_test_delivery
 from polar_sync.webhooks.signatures import verify
 from tests.client.scripted import Received, Reply, ScriptedServer
+
+pytestmark = pytest.mark.django_db
 
 SECRET = "whsec_" + "Configured0" * 4
 OTHER_SECRET = "whsec_" + "SomeOther1" * 4
@@ -127,7 +130,7 @@ def test_endpoint_that_is_missing_is_created_and_its_secret_printed_once(
     assert ended.output.count(made.secret) == 1
     assert f"default: created endpoint {made.id} with {len(EVENTS)} events." in ended
     assert 'POLAR_SYNC["ORGANIZATIONS"]["default"]["WEBHOOK_SECRETS"]' in ended
-    assert 'POLAR_SYNC["ORGANIZATIONS"]["default"]["WEBHOOK_ENDPOINT_ID"]' in ended
+    assert str(WebhookFeed.objects.get().endpoint_id) in ended
     assert "run this command again: it sends a test delivery" in ended
     assert receiver.received == []
 

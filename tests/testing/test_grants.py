@@ -137,6 +137,8 @@ def test_unknown_grants_benefits_and_customers_are_key_errors(polar: FakePolar, 
     assert list_grants(polar, own) == []
 
 
-def test_grants_given_back_are_copies(polar: FakePolar, own: str) -> None:
-    polar.grant(own, polar.benefits[0], properties={"a": [1]})["properties"]["a"].append(2)
+def test_grants_given_and_given_back_are_copies(polar: FakePolar, own: str) -> None:
+    properties = {"a": [1]}
+    polar.grant(own, polar.benefits[0], properties=properties)["properties"]["a"].append(2)
+    properties["a"].append(3)
     assert get_state(polar, own)["granted_benefits"][0]["properties"] == {"a": [1]}

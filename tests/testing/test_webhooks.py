@@ -90,8 +90,11 @@ def test_times_of_events_and_deliveries_never_repeat_though_the_clock_stands(rec
     for _ in range(5):
         polar.create_customer()
     polar.webhooks.wait_until_sent()
-    times = [one.created_at for one in polar.webhooks.events] + [one.created_at for one in polar.webhooks.deliveries]
-    assert all(earlier < later for earlier, later in pairwise(times))
+    happened = [one.created_at for one in polar.webhooks.events]
+    delivered = [one.created_at for one in polar.webhooks.deliveries]
+    for times in (happened, delivered):
+        assert all(earlier < later for earlier, later in pairwise(times))
+    assert len({*happened, *delivered}) == 10
     assert {one.headers["webhook-timestamp"] for one in receiver.received} == {str(int(moment.timestamp()))}
 
 
@@ -212,6 +215,20 @@ def test_events_pending_when_the_endpoint_is_disabled_are_skipped(polar: FakePol
     assert len(polar.webhooks.deliveries) == 10
 
 
+def test_nobody_waits_for_the_retries_of_a_skipped_event(polar: FakePolar, receiver: Receiver) -> None:
+    receiver.answer = lambda _: 500
+    polar.webhooks.retry_delays = (3600.0,)
+    polar.webhooks.add_endpoint(receiver.url, events=["customer.created"])
+    polar.create_customer()
+    with pytest.raises(TimeoutError):
+        polar.webhooks.wait_until_sent(0.2)
+    polar.webhooks.retry_delays = ()
+    for _ in range(10):
+        polar.create_customer()
+    polar.webhooks.wait_until_sent(10.0)
+    assert [(one.succeeded, one.skipped) for one in polar.webhooks.events] == [(None, True)] + [(False, False)] * 10
+
+
 def test_endpoint_that_is_enabled_again_gets_new_events_and_no_old_ones(polar: FakePolar) -> None:
     endpoint = fail(polar, 10)
     polar.update_product(polar.products[0])
@@ -264,6 +281,7 @@ def test_archived_event_has_no_payload_and_is_not_sent_again(polar: FakePolar, r
     polar.webhooks.redeliver(receiver.received[0].id)
     polar.webhooks.wait_until_sent()
     assert len(receiver.received) == 1
+    assert polar.webhooks.sender.errors == []
     built = polar.webhooks.deliveries[0].build()["webhook_event"]
     assert (built["payload"], built["is_archived"]) == (None, True)
 
@@ -327,7 +345,7 @@ def test_receiver_may_ask_the_server_while_it_is_told(receiver: Receiver) -> Non
         headers = {"Authorization": f"Bearer {server.polar.access_token}"}
 
         def fetch(_: Any) -> int:
-            return requests.get(f"{server.url}/v1/customers/", headers=headers, timeout=5).status_code
+            return requests.get(f"{server.url}/v1/webhooks/deliveries", headers=headers, timeout=5).status_code
 
         receiver.answer = fetch
         server.polar.webhooks.add_endpoint(receiver.url, events=["customer.created"])

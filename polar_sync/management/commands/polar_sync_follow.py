@@ -56,6 +56,8 @@ class Command(BaseCommand):
             with sync.connect(entry) as connection:
                 result = sync.follow(entry, connection, is_whole=options["all"])
                 organization = sync.get_organization_row(entry)
+                if result.needs_run:
+                    time.sleep(sync.get_run_delay(organization).total_seconds())
                 if result.needs_run and (run := sync.begin_needed_run(entry, organization)):
                     self.stdout.write(f"{entry.name}: run {run.pk}, as webhooks cannot tell all that changed")
                     ended = sync.work_in_foreground(run, connection)

@@ -58,7 +58,10 @@ class Command(BaseCommand):
         with sync.connect(organization) as connection:
             if is_checking:
                 return inspect_endpoint(organization, url, connection.client)
-            return register_endpoint(organization, url, connection.client)
+            registration = register_endpoint(organization, url, connection.client)
+        if registration.endpoint is not None:
+            sync.note_endpoint(organization, registration.endpoint.id, url=url)
+        return registration
 
     def _print(self, organization: OrganizationSettings, registration: Registration) -> None:
         endpoint = registration.endpoint
@@ -85,8 +88,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"Its secret, which is printed only now:\n\n    {endpoint.secret.reveal()}\n")
         self.stdout.write(
-            f'Put it into {path}["WEBHOOK_SECRETS"], and the id into {path}["WEBHOOK_ENDPOINT_ID"]. '
-            "The example project reads the secret from POLAR_WEBHOOK_SECRET."
+            f'Put it into {path}["WEBHOOK_SECRETS"]. The example project reads the secret from POLAR_WEBHOOK_SECRET.'
         )
 
     def _test(self, organization: OrganizationSettings, registration: Registration, url: str) -> bool:
