@@ -72,14 +72,22 @@ def get_run_delay(organization: Organization) -> timedelta:
 
 
 def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
-    """Start the run that closes a gap in what Polar reports; None where it is too early, or was tried just now."""
+    """Start the run that closes a gap in what Polar reports.
+
+    None where there is no gap, where it is too early, or where that was tried just now. While a gap goes on, one run is
+    enough: the next one is for its end.
+    """
+    feed = WebhookFeed.objects.filter(pk=organization.pk).first()
+    if feed is None or feed.gap_since is None or feed.is_gap_closed(organization.complete_as_of):
+        return None
     if get_run_delay(organization):
         return None
-    recent = SyncRun.objects.filter(organization=organization, started_at__gt=Now() - _RUN_EVERY)
-    gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
-    if gap_until is not None:
-        recent = recent.filter(started_at__gt=gap_until)
-    if recent.exists():
+    runs = SyncRun.objects.filter(organization=organization)
+    if feed.gap_until is None:
+        tried = runs.filter(started_at__gt=feed.gap_since)
+    else:
+        tried = runs.filter(started_at__gt=Now() - _RUN_EVERY).filter(started_at__gt=feed.gap_until)
+    if tried.exists():
         return None
     try:
         run = begin_run(entry)
