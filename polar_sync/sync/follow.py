@@ -73,11 +73,9 @@ def get_run_delay(organization: Organization) -> timedelta:
 def needs_run(organization: Organization) -> bool:
     """Whether there is a gap in what Polar reports that only a run can close, and none has been tried since."""
     feed = WebhookFeed.objects.filter(pk=organization.pk).first()
-    if (
-        feed is None
-        or feed.gap_since is None
-        or feed.is_gap_closed(Organization.objects.get(pk=organization.pk).complete_as_of)
-    ):
+    if feed is None or feed.gap_since is None:
+        return False
+    if feed.is_gap_closed(Organization.objects.get(pk=organization.pk).complete_as_of):
         return False
     runs = SyncRun.objects.filter(organization=organization)
     if feed.gap_until is None:  # it goes on: one run says what is, and then the project's schedule does

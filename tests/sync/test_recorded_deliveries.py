@@ -94,8 +94,9 @@ def check_end(recorded: Recorded) -> None:
         {key: {**state, "active_meters": []} for key, state in states.items()}
         for states in (read_mirror(), recorded.states)
     )
-    ours, theirs = split_all(drop_fields(mirrored, UNTOLD - {"active_meters"})), split_all(
-        drop_fields(expected, UNTOLD - {"active_meters"})
+    ours, theirs = (
+        split_all(drop_fields(mirrored, UNTOLD - {"active_meters"})),
+        split_all(drop_fields(expected, UNTOLD - {"active_meters"})),
     )
     assert ours == theirs
 

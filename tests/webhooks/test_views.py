@@ -210,7 +210,7 @@ def test_delivery_is_acknowledged_where_processing_it_breaks(monkeypatch: pytest
     def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("the database is busy")
 
-    monkeypatch.setattr("polar_sync.sync.process_all", fail)
+    monkeypatch.setattr("polar_sync.sync.process_deliveries", fail)
     assert post(write_customer()).status_code == 202
     assert list_verdicts() == [("customer.created", "received")]
 
