@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings
@@ -14,7 +13,7 @@ from polar_sync.models import Organization, SyncRun, WebhookFeed
 from polar_sync.states import stops_fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import get_organization_row, process_deliveries
-from polar_sync.sync.feed import FollowResult, read_feed
+from polar_sync.sync.feed import FollowResult, get_settle_time, read_feed
 from polar_sync.sync.pending_refreshes import ask_due, count_due
 from polar_sync.sync.runs import begin_run
 
@@ -71,23 +70,22 @@ def get_run_delay(organization: Organization) -> timedelta:
     return max(gap_until + _RUN_DELAY - timezone.now(), timedelta()) if gap_until is not None else timedelta()
 
 
-def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
-    """Start the run that closes a gap in what Polar reports.
-
-    None where there is no gap, where it is too early, or where that was tried just now. While a gap goes on, one run is
-    enough: the next one is for its end.
-    """
+def needs_run(organization: Organization) -> bool:
+    """Whether there is a gap in what Polar reports that only a run can close, and none has been tried since."""
     feed = WebhookFeed.objects.filter(pk=organization.pk).first()
-    if feed is None or feed.gap_since is None or feed.is_gap_closed(organization.complete_as_of):
-        return None
-    if get_run_delay(organization):
-        return None
+    if feed is None or feed.gap_since is None:
+        return False
+    if feed.is_gap_closed(Organization.objects.get(pk=organization.pk).complete_as_of):
+        return False
     runs = SyncRun.objects.filter(organization=organization)
-    if feed.gap_until is None:
-        tried = runs.filter(started_at__gt=feed.gap_since)
-    else:
-        tried = runs.filter(started_at__gt=Now() - _RUN_EVERY).filter(started_at__gt=feed.gap_until)
-    if tried.exists():
+    if feed.gap_until is None:  # it goes on: one run says what is, and then the project's schedule does
+        return not runs.filter(started_at__gt=feed.gap_since + get_settle_time()).exists()
+    return not runs.filter(started_at__gt=max(feed.gap_until, timezone.now() - _RUN_EVERY)).exists()
+
+
+def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
+    """Start the run that closes a gap in what Polar reports, where one is needed and it is not too early for it."""
+    if not needs_run(organization) or get_run_delay(organization):
         return None
     try:
         run = begin_run(entry)
