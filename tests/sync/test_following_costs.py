@@ -14,12 +14,16 @@ from polar_sync import sync, tasks
 from polar_sync.conf import settings as polar_settings
 from polar_sync.models import Organization, SyncRun, WebhookFeed
 from polar_sync.sync.connections import close_worker_connections
+from polar_sync.sync.feed import CHECK_EVERY
 from polar_sync.testing import FakePolar
 from polar_sync.testing.sender import Response
+from tests.services import PROJECT
+from tests.sync.conftest import change_organization
 from tests.sync.socketless import serve
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 READING, CHECK = "webhooks:list_webhook_deliveries", "webhooks:get_webhook_endpoint"
 
 
@@ -51,9 +55,12 @@ def polar(clock: Clock, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Itera
     close_worker_connections()
     polar = FakePolar.generate(seed=1, customers=5, clock=clock.now)
     serve(polar, monkeypatch, settings)
+    # Without a secret nothing is received here, and all deliveries are read every minute.
+    change_organization(settings, WEBHOOK_SECRETS="whsec_of_somebody")
     polar.webhooks.sender.is_background = False
     polar.webhooks.post = lambda *_: Response(200, None)
     polar.webhooks.add_endpoint("https://example.com/polar/webhooks/default/")
+    clock.time += MINUTE
     entry = polar_settings.get_organization("default")
     with sync.connect(entry) as connection:
         sync.work_in_foreground(sync.begin_run(entry), connection)
@@ -66,9 +73,9 @@ def polar(clock: Clock, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Itera
     assert SyncRun.objects.count() == 1, "a run was started that nothing needs"
 
 
-def test_quiet_hour_is_sixty_readings_and_six_looks_at_the_endpoint(clock: Clock, polar: FakePolar) -> None:
+def test_quiet_hour_is_sixty_readings_and_some_looks_at_the_endpoint(clock: Clock, polar: FakePolar) -> None:
     clock.follow(60)
-    assert polar.counts == Counter({READING: 60, CHECK: 6})
+    assert polar.counts == Counter({READING: 60, CHECK: 15})
     assert Organization.objects.get().told_until == WebhookFeed.objects.get().failed_read_until - timedelta(minutes=5)  # type: ignore[operator]
 
 
@@ -80,7 +87,12 @@ def test_deliveries_that_succeeded_are_read_once_a_day_a_hundred_at_a_time(clock
     polar.webhooks.flush()
     assert len(polar.webhooks.deliveries) == 250
     clock.follow(10)
-    assert polar.counts == Counter({READING: 10, CHECK: 1})
+    assert polar.counts == Counter({READING: 10, CHECK: 2})
     WebhookFeed.objects.update(all_read_until=WebhookFeed.objects.get().all_read_until - timedelta(days=1))  # type: ignore[operator]
     clock.follow(10)
-    assert polar.counts == Counter({READING: 10 + 2 + 10, CHECK: 2})
+    assert polar.counts == Counter({READING: 10 + 2 + 10, CHECK: 5})
+
+
+def test_readme_states_what_a_day_takes() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    assert f"{DAY // MINUTE:,} + {DAY // CHECK_EVERY:,} a day" in readme
