@@ -170,8 +170,8 @@ class PolarSyncSettings:
     webhook_max_body_bytes = Setting(
         "WEBHOOK_MAX_BODY_BYTES", 1024 * 1024, read_int(minimum=1024, maximum=64 * 1024 * 1024)
     )
-    #: Seconds after an event until everything that Polar answers is taken to show it: its states are cached, and some
-    #: of its lists are read from a replica.
+    #: Seconds that Polar's queue is given to attempt a delivery: `told_until` is so much before the last finished
+    #: window of its list of deliveries began.
     settle_seconds = Setting("SETTLE_SECONDS", 300, read_int(minimum=0, maximum=86_400))
     #: How long `polar_sync_prune` keeps webhook deliveries; Polar keeps its own list of them for 90 days.
     keep_deliveries = Setting(

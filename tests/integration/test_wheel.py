@@ -78,7 +78,8 @@ def test_wheel_does_all_that_the_readme_says_in_a_clean_project(wheel: Path, dja
         assert {path: status for path, status in visited["admin"].items() if status != 200} == {}
         assert {path.partition("?")[0] for path in visited["admin"]} >= ADMIN
         project.install(f"{wheel}[testing]", django)
-        assert "1 passed" in project.run("-m", "pytest", "--ds=shop.settings", "test_mirror.py")
+        tests = ("test_mirror.py", "test_access.py")
+        assert "2 passed" in project.run("-m", "pytest", "--ds=shop.settings", *tests)
 
 
 class CleanProject:
@@ -106,11 +107,14 @@ class CleanProject:
         settings.write_text(f"{settings.read_text()}\n{server}")
         for source, name in (("wheel_visit.py", "visit.py"), ("wheel_fixture.py", "test_mirror.py")):
             (self.folder / name).write_text((HERE / source).read_text())
+        (self.folder / "test_access.py").write_text("\n".join(read_readme("test_access.py")))
 
     def run(self, *arguments: str) -> str:
         """What Python prints when it is given these in the project."""
         environment = build_environment(
-            DJANGO_SETTINGS_MODULE="shop.settings", POLAR_ACCESS_TOKEN=self.server.polar.access_token
+            DJANGO_SETTINGS_MODULE="shop.settings",
+            POLAR_ACCESS_TOKEN=self.server.polar.access_token,
+            POLAR_WEBHOOK_SECRET="whsec_of_a_clean_project",
         )
         done = subprocess.run(
             [str(self.python), *arguments],
