@@ -15,7 +15,8 @@ INSTALLED := $(VENV)/.installed
 POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/test
 # What a developer has exported for a real organization must not reach a test.
 CLEAN_ENV := env -u POLAR_ACCESS_TOKEN -u POLAR_SERVER -u POLAR_REQUESTS_PER_MINUTE -u POLAR_WEBHOOK_SECRET \
-	-u DATABASE_URL -u CELERY_BROKER_URL -u DJANGO_SECRET_KEY -u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
+	-u POLAR_WEBHOOK_ENDPOINT_ID -u POLAR_FOLLOW_ALL -u DATABASE_URL -u CELERY_BROKER_URL -u DJANGO_SECRET_KEY \
+	-u DJANGO_DEBUG -u DJANGO_ALLOWED_HOSTS -u DJANGO_SETTINGS_MODULE
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
 
 .PHONY: demo test test-sqlite test-postgresql messages bench lint clean

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -137,8 +136,10 @@ def process_deliveries(organization: str) -> None:
     entry = settings.get_organization(organization)
     row = sync.get_organization_row(entry)
     sync.process_all(entry, row)
-    with _retrying(process_deliveries, organization):
+    try:
         sync.ask_all_due(entry, row, sync.get_worker_connection(entry))
+    except PolarSyncError as error:
+        logger.warning("Whom webhooks leave open is asked about later, by polar_sync.follow: %s", error)
 
 
 def enqueue_processing(organization: str) -> None:
@@ -148,7 +149,8 @@ def enqueue_processing(organization: str) -> None:
             process_deliveries.apply_async((organization,), retry=False)
         else:
             entry = settings.get_organization(organization)
-            sync.process_all(entry, sync.get_organization_row(entry))
+            # One batch: whoever waits for the answer does not wait for a backlog.
+            sync.process_deliveries(entry, sync.get_organization_row(entry))
     except Exception:
         logger.exception("Deliveries for %s are kept; polar_sync.follow processes them", organization)
 
@@ -171,19 +173,12 @@ def follow(organization: str | None = None, *, is_whole: bool = False) -> None:
         _do_each(partial(_queue, follow, is_whole=is_whole), followed)
         return
     entry = settings.get_organization(organization)
-    with _retrying(follow, organization, is_whole=is_whole):
-        result = sync.follow(entry, sync.get_worker_connection(entry), is_whole=is_whole)
-        if result.needs_run and (run := sync.begin_needed_run(entry, sync.get_organization_row(entry))):
-            _queue_pages(run.pk, settings.workers)
-
-
-@contextmanager
-def _retrying(task: Any, *arguments: Any, **options: Any) -> Iterator[None]:
-    """Where the request budget is used up, leave the rest to another message; other errors are for the next minute."""
     try:
-        yield
+        sync.follow(entry, sync.get_worker_connection(entry), is_whole=is_whole)
     except BudgetWaitError as error:
-        _queue(task, *arguments, countdown=_get_countdown(error.retry_in), **options)
+        logger.info("The list of deliveries is read on in a minute: %s", error)
+    if run := sync.begin_needed_run(entry, sync.get_organization_row(entry)):
+        _queue_pages(run.pk, settings.workers)
 
 
 @shared_task(name="polar_sync.resume_runs", ignore_result=True)

@@ -2,7 +2,10 @@
 
 With POLAR_ACCESS_TOKEN that organization is mirrored, else one of made-up customers on a fake Polar server. The demo
 has a database of its own. POLAR_SYNC_DEMO_PORT is another port than 8000, POLAR_SYNC_DEMO_CUSTOMERS another number of
-made-up customers than 1,000.
+made-up customers than 1,000, POLAR_SYNC_DEMO_CHANGES another number of seconds than 3 after which one of them changes.
+
+The fake server tells the site of each change by webhook. Polar cannot reach it: what it reported to the organization's
+webhook endpoint, wherever that is, is read from its list of deliveries.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 USERNAME = "admin"
 START_SECONDS = 60.0
+CHANGE_SECONDS = 3
 MISCONFIGURED = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -67,6 +71,7 @@ class Demo:
         self.folder = Path(os.environ.get("POLAR_SYNC_WORK_DIR") or BASE_DIR / ".demo").resolve()
         self.has_begun = False
         self.is_serving = False
+        self.is_mirrored = False
 
     def run(self) -> None:
         """All steps; returns never, but by an error or StoppedError."""
@@ -81,13 +86,19 @@ class Demo:
                 self.start_fake_server()
             self.make_database()
             self.mirror()
+            outlook = self.follow_deliveries() if self.is_real else self.describe_changes()
             password = self.set_password()
             self.start_worker()
             self.start_site()
             self.is_serving = True
-            self.say_where_to_look(password)
+            self.say_where_to_look(password, outlook=outlook)
             while True:
                 self.children.wait_a_moment()
+
+    @property
+    def url(self) -> str:
+        """Where the site is served, without a slash at the end."""
+        return f"http://{HOST}:{self.port}"
 
     def set_environment(self) -> None:
         """What the child processes read. Redis is used where CELERY_BROKER_URL says so."""
@@ -99,18 +110,26 @@ class Demo:
             DJANGO_DEBUG="1",
             DJANGO_ALLOWED_HOSTS=f"{HOST},localhost",
             POLAR_SYNC_WORK_DIR=str(self.folder),
+            # Whoever receives at the endpoint of a real organization, it is not this site.
+            POLAR_FOLLOW_ALL=str(int(self.is_real)),
             PYTHONUNBUFFERED="1",
         )
 
     def start_fake_server(self) -> None:
-        """Serve made-up customers, and point everything that follows at them."""
+        """Serve made-up customers, and point everything that follows at them.
+
+        The receiver of the site is registered before there is a site: nobody changes until it listens.
+        """
+        seconds = read_number("POLAR_SYNC_DEMO_CHANGES", default=CHANGE_SECONDS, maximum=86_400)
         count = read_number("POLAR_SYNC_DEMO_CUSTOMERS", default=1000, maximum=1_000_000)
         say(
             "POLAR_ACCESS_TOKEN is not set: this is MADE-UP DATA.\n"
             f"A fake Polar server on this machine serves {count} invented customers; nothing is sent to Polar.\n"
         )
         output = self.folder / "fake-polar.json"
-        arguments = ("-m", "polar_sync.testing", "--customers", str(count), "--port", "0")
+        arguments = ["-m", "polar_sync.testing", "--customers", str(count), "--port", "0", "--changes", str(seconds)]
+        secret = f"whsec_{secrets.token_urlsafe(32)}"
+        arguments += ["--webhook", f"{self.url}/polar/webhooks/default/", "--webhook-secret", secret]
         self.children.start("The fake Polar server", *arguments, output=output, log=self.folder / "fake-polar.log")
         self.children.wait_for(
             lambda: output.read_text().endswith("\n"), what="The start of the fake Polar server", seconds=START_SECONDS
@@ -121,6 +140,7 @@ class Demo:
             POLAR_ACCESS_TOKEN=server["access_token"],
             # Of all requests a run makes, so that it is not held up.
             POLAR_REQUESTS_PER_MINUTE="1000000",
+            POLAR_WEBHOOK_SECRET=secret,
         )
 
     def make_database(self) -> None:
@@ -136,6 +156,32 @@ class Demo:
             raise DemoError(f"the organization could not be mirrored (status {status}); see above.")
         if status:
             say(f"\nNOT EVERYTHING IS MIRRORED (status {status}, see above). The site shows what there is.")
+        self.is_mirrored = not status
+
+    def follow_deliveries(self) -> str:
+        """Read Polar's list of webhook deliveries once, where there is an endpoint; returns what can be expected.
+
+        Beat goes on with it. Nothing is written on Polar.
+        """
+        if not self.is_mirrored:
+            # Without a moment from which the list is to be read on, that would be 90 days of it.
+            return "What changes on Polar is not followed before a run has succeeded."
+        log = self.folder / "follow.log"
+        if self.children.run("polar_sync_follow", "manage.py", "polar_sync_follow", "--once", "--all", log=log):
+            error = log.read_text(errors="replace").strip().rpartition("\n")[2].partition(": ")[2]
+            return (
+                f"What changes on Polar comes with the next run only: {error} "
+                'See "Without a public address" in the README.'
+            )
+        return "What changes on Polar is here a minute later: its list of webhook deliveries is followed."
+
+    def describe_changes(self) -> str:
+        """What to expect of the fake server's customers."""
+        return (
+            "Every few seconds a customer changes on the fake server, which tells this site by webhook. Leave the\n"
+            "list of customers open: its rows change within two seconds, without a reload. What was delivered:\n"
+            f"  Deliveries {self.url}/admin/polar_sync/webhookdelivery/"
+        )
 
     def set_password(self) -> str:
         """Make the staff user, or give it a new password; returns the password."""
@@ -177,16 +223,17 @@ class Demo:
         finally:
             connection.close()
 
-    def say_where_to_look(self, password: str) -> None:
-        """The last words before the demo waits."""
+    def say_where_to_look(self, password: str, *, outlook: str) -> None:
+        """The last words before the demo waits; `outlook` is what can be expected to change."""
         made_up = "" if self.is_real else "  The customers are MADE UP.\n"
         say(
             f"\nThe demo runs.\n{made_up}"
-            f"  Start      http://{HOST}:{self.port}/\n"
-            f"  Customers  http://{HOST}:{self.port}/admin/polar_sync/customer/\n"
+            f"  Start      {self.url}/\n"
+            f"  Customers  {self.url}/admin/polar_sync/customer/\n"
             f"  User       {USERNAME}\n"
             f"  Password   {password}\n"
             f"  Logs       {self.folder}{os.sep}*.log\n"
+            f"{outlook}\n"
             "A Celery worker repeats the run every hour. Ctrl-C ends everything."
         )
 

@@ -94,9 +94,9 @@ class Children:
         self._children.append(child)
         return child
 
-    def run(self, name: str, *arguments: str) -> int:
-        """Run a process to its end, with the demo's output, and give its exit status."""
-        child = self.start(name, *arguments, log=None)
+    def run(self, name: str, *arguments: str, log: Path | None = None) -> int:
+        """Run a process to its end, with the demo's output or into `log`, and give its exit status."""
+        child = self.start(name, *arguments, log=log)
         while child.poll() is None:
             self.wait_a_moment(except_for=child)
         self._children.remove(child)

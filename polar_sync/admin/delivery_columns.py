@@ -134,7 +134,7 @@ class WebhookDeliveryColumns:
         """How much later it was here."""
         return show_lag(delivery)
 
-    @admin.display(description=gettext_lazy("received by"))
+    @admin.display(description=pgettext_lazy("of a delivery: sent, or found in a list", "source"))
     def via_text(self, delivery: WebhookDelivery) -> SafeString:
         """Sent by Polar, or found in its list."""
         return show(capfirst(delivery.get_via_display()))

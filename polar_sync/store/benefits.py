@@ -43,16 +43,16 @@ def apply_benefit(benefit: Mapping[str, Any], *, reported_at: datetime, organiza
         # Polar can put the event together before it moves `modified_at`.
         version = reported_at
         benefit = {**benefit, "modified_at": reported_at.isoformat().replace("+00:00", "Z")}
-    stored = Benefit.objects.filter(pk=key).values_list("payload", flat=True).first()
-    known = read_newest(load_canonical(stored)) if stored else None
-    if known is not None and known > version:
-        return None
+    # First, so that whoever brings a grant in from now on knows it too.
+    apply_catalogue({("benefit", str(key)): benefit}, organization=organization)
     metadata = benefit.get("metadata")
     written = 0
     using = router.db_for_write(BenefitGrant)
     last: UUID | None = None
     while isinstance(metadata, dict):
         with transaction.atomic(using=using):
+            if _is_outdated(key, version, using=using):
+                return None
             grants = BenefitGrant.objects.using(using).filter(benefit_id=key).order_by("pk")
             grants = grants.filter(pk__gt=last) if last is not None else grants
             rows = list(grants.values_list("pk", "customer_id")[:_BATCH])
@@ -60,8 +60,15 @@ def apply_benefit(benefit: Mapping[str, Any], *, reported_at: datetime, organiza
                 break
             last = rows[-1][0]
             written += _write(rows, metadata, until=version, organization=organization, using=using)
-    apply_catalogue({("benefit", str(key)): benefit}, organization=organization)
     return written
+
+
+def _is_outdated(key: UUID, version: datetime, *, using: str) -> bool:
+    """Whether a newer version is known by now; if not, none becomes known before this transaction ends."""
+    rows = Benefit.objects.using(using).select_for_update().filter(pk=key)
+    payload = rows.values_list("payload", flat=True).first()
+    known = read_newest(load_canonical(payload)) if payload else None
+    return known is not None and known > version
 
 
 def _write(

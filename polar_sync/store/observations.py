@@ -7,7 +7,7 @@ children and the state's further fields). That Polar knows no such customer is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -26,6 +26,9 @@ REPLICA_LAG = timedelta(seconds=5)
 EVENT_AGE = timedelta(minutes=1)
 """By so much the data of an event may be older than its time: Polar reads them first and takes the time then, and what
 a transaction changed while it went on carries a time of before it was committed."""
+
+TRANSACTION_TIME = timedelta(seconds=10)
+"""By so much a change may be committed later than the time that it carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,11 @@ def observe_state(
 def observe_reported_state(data: Any, *, reported_at: datetime) -> Observation:
     """From a `customer.state_changed` event, whose state Polar never takes from its cache. Raises `PayloadError`."""
     state = read_state(data)
-    return Observation(state.customer.id, _bound(_read_event(reported_at), iterate_objects(data)), state=state)
+    reading = _read_event(reported_at)
+    # The newest change in it may be newer than others that were under way and are not in it yet.
+    shown = bound_start(reading.interval, iterate_objects(data)).widen(before=TRANSACTION_TIME)
+    start = max(shown.start, reading.interval.start)
+    return Observation(state.customer.id, replace(reading, interval=Interval(start, reported_at)), state=state)
 
 
 def observe_reported_customer(data: Any, *, reported_at: datetime) -> Observation:

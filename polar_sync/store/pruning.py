@@ -37,7 +37,12 @@ def prune_statistics() -> int:
 
 
 def prune_deliveries() -> int:
-    """Remove webhook deliveries older than `KEEP_DELIVERIES_DAYS` that are not waiting any more; returns how many."""
+    """Remove webhook deliveries older than `KEEP_DELIVERIES_DAYS` that are not waiting any more; returns how many.
+
+    Of customers who were scrubbed, those that came later are scrubbed too.
+    """
+    scrubbed = Customer.all_objects.exclude(scrubbed_at=None)
+    _scrub_deliveries(WebhookDelivery.objects.filter(customer_id__in=scrubbed.values("pk")))
     old = WebhookDelivery.objects.filter(received_at__lt=Now() - settings.keep_deliveries)
     return old.exclude(status=WebhookDelivery.Status.RECEIVED).delete()[0]
 
@@ -73,7 +78,7 @@ def _in_batches(
 
 
 def _delete(rows: list[CustomerRow], _: ObservationRecords, using: str) -> None:
-    _scrub_deliveries(rows, using)
+    _scrub_deliveries(WebhookDelivery.objects.using(using).filter(customer_id__in=[row.id for row in rows]))
     Customer.all_objects.using(using).filter(pk__in=[row.id for row in rows]).delete()
 
 
@@ -84,14 +89,17 @@ def _scrub(rows: list[CustomerRow], records: ObservationRecords, using: str) -> 
         row.payload, row.extra, row.state_extra = dump_canonical(kept), "", ""
     now = timezone.now()
     write_customers(rows, synced_at=now, scrubbed_at=now, using=using)
-    _scrub_deliveries(rows, using)
+    _scrub_deliveries(WebhookDelivery.objects.using(using).filter(customer_id__in=[row.id for row in rows]))
     scrubbed = {row.id: _forget_before_absence(records[row.id]) for row in rows if row.id in records}
     write_observation_records(scrubbed, using=using)
 
 
-def _scrub_deliveries(rows: list[CustomerRow], using: str) -> None:
-    """What webhooks said of these people goes with what is mirrored of them; that they were delivered stays."""
-    kept = WebhookDelivery.objects.using(using).filter(customer_id__in=[row.id for row in rows], scrubbed_at=None)
+def _scrub_deliveries(deliveries: QuerySet[WebhookDelivery]) -> None:
+    """What webhooks said of these people goes with what is mirrored of them; that they were delivered stays.
+
+    Not of those that wait to be processed, whose rows are locked by whoever waits for these customers.
+    """
+    kept = deliveries.filter(scrubbed_at=None).exclude(status=WebhookDelivery.Status.RECEIVED)
     kept.update(payload="", scrubbed_at=timezone.now())
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from polar_sync.conf import OrganizationSettings
+from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import OrganizationMismatchError, PayloadError, PolarSyncError
 from polar_sync.models import Organization, WebhookDelivery, on_primary
 from polar_sync.payloads.values import clean_text
@@ -22,7 +22,8 @@ from polar_sync.store.benefits import apply_benefit
 from polar_sync.sync.connections import bind_organization
 from polar_sync.sync.event_batch import Entry, Status, apply_events
 from polar_sync.sync.events import Event, Handling, read_event
-from polar_sync.sync.sources import get_last_knowledge
+from polar_sync.sync.pending_refreshes import Wanted, note_wanted
+from polar_sync.sync.sources import get_last_fields
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _MAX_ATTEMPTS = 10
 _MESSAGE_SHARE = 50
 """Deliveries that one message to Celery can be for."""
 _MESSAGE_LIFETIME = timedelta(seconds=2)
+_BENEFIT_TYPES = ("benefit.created", "benefit.updated")
 _COLUMNS = ["status", "reason", "attempts", "next_attempt_at", "processed_at"]
 
 
@@ -105,7 +107,7 @@ def process_deliveries(entry: OrganizationSettings, organization: Organization) 
         if deliveries:
             _process(deliveries, entry, organization)
     for delivery in deliveries:
-        if delivery.status == Status.RECEIVED and delivery.next_attempt_at is None:
+        if delivery.type in _BENEFIT_TYPES and delivery.status == Status.RECEIVED:
             _process_benefit(delivery, organization)
     return len(deliveries)
 
@@ -174,20 +176,25 @@ def _split(events: Mapping[WebhookDelivery, Event]) -> list[dict[WebhookDelivery
     by_customer: defaultdict[UUID | None, dict[WebhookDelivery, Event]] = defaultdict(dict)
     for delivery, event in events.items():
         by_customer[event.customer_id][delivery] = event
-    return list(by_customer.values())
+    # Popped from the end: customers are locked in the order of ids, as everybody does.
+    return [by_customer[key] for key in sorted(by_customer, key=str, reverse=True)]
 
 
 def _apply(events: Mapping[WebhookDelivery, Event], organization: Organization) -> None:
     entries = {delivery: Entry(event) for delivery, event in events.items()}
-    apply_events(list(entries.values()), organization=organization, knowledge=get_last_knowledge(organization))
+    apply_events(list(entries.values()), organization=organization, fields=get_last_fields(organization))
     for delivery, entry in entries.items():
-        if entry.event.handling is not Handling.BENEFIT:
+        if entry.event.handling is Handling.BENEFIT:
+            # Processed after this transaction, and by nobody else meanwhile unless this process dies.
+            delivery.next_attempt_at = timezone.now() + timedelta(seconds=settings.lease_seconds)
+        else:
             _end(delivery, entry.status, entry.reason)
 
 
 def _note_error(deliveries: Iterable[WebhookDelivery], error: Exception, organization: Organization) -> None:
     """Try again later, and later, up to ten times; not at all where that cannot help."""
-    reason = f"{type(error).__name__}: {error}"
+    # What a database says of a row can hold the row.
+    reason = f"{type(error).__name__}: {error}" if isinstance(error, PolarSyncError) else type(error).__name__
     is_another = isinstance(error, OrganizationMismatchError) and organization.polar_id is not None
     now = timezone.now()
     for delivery in deliveries:
@@ -195,10 +202,13 @@ def _note_error(deliveries: Iterable[WebhookDelivery], error: Exception, organiz
         if attempts >= _MAX_ATTEMPTS or is_another or isinstance(error, PayloadError):
             _end(delivery, Status.FAILED, reason)
             logger.error("Delivery %s has failed: %s", delivery.webhook_id, reason)
+            if delivery.customer_id is not None and not is_another:
+                wanted = Wanted(delivery.timestamp, now, "An event could not be processed.")
+                note_wanted({delivery.customer_id: wanted}, {}, organization=organization)
             continue
         delivery.attempts, delivery.reason = attempts, clean_text(reason)
         delivery.next_attempt_at = now + timedelta(seconds=2**attempts)
-        logger.warning("Delivery %s is tried again: %s", delivery.webhook_id, reason, exc_info=error)
+        logger.warning("Delivery %s is tried again: %s", delivery.webhook_id, reason)
 
 
 def _end(delivery: WebhookDelivery, status: str, reason: str) -> None:
@@ -212,6 +222,7 @@ def _process_benefit(delivery: WebhookDelivery, organization: Organization) -> N
     try:
         event = read_event(delivery.payload)
         written = apply_benefit(event.data, reported_at=event.timestamp, organization=organization)
+        delivery.next_attempt_at = None
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - as above

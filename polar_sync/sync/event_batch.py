@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import router
+from django.db.models import Max
 from django.utils import timezone
 
 from polar_sync.exceptions import PayloadError
-from polar_sync.models import Organization, Subscription, WebhookDelivery, on_primary
+from polar_sync.models import CustomerObservation, Organization, Subscription, WebhookDelivery, on_primary
 from polar_sync.payloads.values import clean_text, read_newest, read_timestamp
-from polar_sync.states import Knowledge
 from polar_sync.states.comparison import index_objects, is_readable
+from polar_sync.states.fields import StateFields
 from polar_sync.store import (
     EVENT_AGE,
+    REPLICA_LAG,
     ApplyResult,
     Observation,
     ObservationRecord,
@@ -34,12 +37,15 @@ from polar_sync.store import (
     observe_reported_customer,
     observe_reported_state,
 )
+from polar_sync.store.customers import lock_observation_records
 from polar_sync.sync.events import Event, Handling, read_event, read_report
 from polar_sync.sync.granted_metadata import renew_metadata
 from polar_sync.sync.pending_refreshes import Wanted, note_wanted
 
 STATE_PATIENCE = timedelta(minutes=1)
 """How long the state that follows a change is waited for before Polar is asked."""
+LIST_PATIENCE = 2 * REPLICA_LAG
+"""So long after an event the lists show what it told of, which Polar reads from a replica."""
 _NAMES = {Handling.PRODUCT: "product", Handling.METER: "meterdefinition"}
 
 Status = WebhookDelivery.Status
@@ -76,13 +82,16 @@ class _CustomerEvents:
         *older, self.state = sorted(states, key=lambda each: each.event.timestamp)
         self.older += older
 
-    def want(self, since: datetime, reason: str, *, delay: timedelta = STATE_PATIENCE) -> None:
-        self.wanted.append(Wanted(since, timezone.now() + delay, reason))
+    def want(self, event: Event, since: datetime, reason: str, *, patience: timedelta = STATE_PATIENCE) -> None:
+        """Have Polar asked so long after the event, at once where that has passed."""
+        now = timezone.now()
+        due_at = min(max(event.timestamp + patience, now), now + patience)
+        self.wanted.append(Wanted(since, due_at, reason))
 
     def doubt(self, entry: Entry, reason: str) -> None:
-        """Have Polar asked now: only a state that was surely read after the event could answer it too."""
+        """Have Polar asked soon: only a state that was surely read after the event could answer it too."""
         entry.reason = clean_text(f"{reason} Polar is asked.")
-        self.want(entry.event.timestamp + EVENT_AGE, entry.reason, delay=timedelta())
+        self.want(entry.event, entry.event.timestamp + EVENT_AGE, entry.reason, patience=LIST_PATIENCE)
 
     @property
     def is_gone(self) -> bool:
@@ -91,32 +100,34 @@ class _CustomerEvents:
         return any(read_timestamp(each.event.data.get("deleted_at")) is not None for each in told)
 
 
-def apply_events(entries: Sequence[Entry], *, organization: Organization, knowledge: Knowledge) -> None:
+def apply_events(entries: Sequence[Entry], *, organization: Organization, fields: StateFields) -> None:
     """Bring the mirror to what these events say, and note in each what became of it; in the caller's transaction.
 
     Raises `OrganizationMismatchError`, with nothing written, where one is about another organization's customer.
     """
     _apply_names(entries, organization=organization)
     renew_metadata([entry.event for entry in entries])
-    customers = _group(entries, knowledge)
+    customers = _group(entries, fields)
     for events in customers.values():
         _choose_state(events)
     early, late = _divide(customers.values())
-    unreliable_fields = knowledge.fields.get_unreliable_fields()
+    unreliable_fields = fields.get_unreliable_fields()
 
     def report(some: Sequence[Entry]) -> None:
         reports = [each.report for each in some if each.report is not None]
         verdicts = apply_reports(reports, organization=organization, unreliable_fields=unreliable_fields)
         _note_verdicts(some, verdicts, customers)
 
-    before = get_records(customers)
+    # All of them first, in the order of ids, as everybody locks them.
+    before = lock_observation_records(customers, using=router.db_for_write(CustomerObservation))
     report(early)
     observations = [entry.observation for entry in _iterate_observed(customers.values()) if entry.observation]
     result = apply(observations, organization=organization) if observations else ApplyResult({}, (), {}, {})
+    after = get_records(customers) if observations else before
     for key, events in customers.items():
-        _note_result(events, key, result, result.records.get(key, ObservationRecord()))
-    report([*late, *_find_unapplied(customers, before, knowledge, organization=organization)])
-    _note_wanted(customers, before, organization=organization)
+        _note_result(events, key, result, before=result.records.get(key), after=after.get(key))
+    report([*late, *_find_unapplied(customers, before, fields, organization=organization)])
+    _note_wanted(customers, organization=organization)
 
 
 def _apply_names(entries: Iterable[Entry], *, organization: Organization) -> None:
@@ -130,7 +141,7 @@ def _apply_names(entries: Iterable[Entry], *, organization: Organization) -> Non
         apply_catalogue(found, organization=organization)
 
 
-def _group(entries: Sequence[Entry], knowledge: Knowledge) -> dict[UUID, _CustomerEvents]:
+def _group(entries: Sequence[Entry], fields: StateFields) -> dict[UUID, _CustomerEvents]:
     customers: dict[UUID, _CustomerEvents] = {}
     buyers = _find_buyers(entries)
     for entry in entries:
@@ -146,10 +157,10 @@ def _group(entries: Sequence[Entry], knowledge: Knowledge) -> dict[UUID, _Custom
             continue
         events = customers.setdefault(key, _CustomerEvents())
         try:
-            _take(entry, handling, events, knowledge)
+            _take(entry, handling, events, fields)
         except PayloadError as error:
             entry.end(Status.FAILED, str(error))
-            events.want(entry.event.timestamp, "An event could not be read. Polar is asked.", delay=timedelta())
+            events.doubt(entry, str(error))
     return customers
 
 
@@ -161,7 +172,7 @@ def _find_buyers(entries: Iterable[Entry]) -> dict[UUID | None, UUID]:
     return dict(on_primary(Subscription.objects).filter(pk__in=ids).values_list("pk", "customer_id"))
 
 
-def _take(entry: Entry, handling: Handling, events: _CustomerEvents, knowledge: Knowledge) -> None:
+def _take(entry: Entry, handling: Handling, events: _CustomerEvents, fields: StateFields) -> None:
     event = entry.event
     if handling is Handling.STATE:
         entry.observation = observe_reported_state(event.data, reported_at=event.timestamp)
@@ -172,7 +183,7 @@ def _take(entry: Entry, handling: Handling, events: _CustomerEvents, knowledge: 
     elif handling is Handling.REFRESH:
         events.others.append(entry)
     else:
-        entry.report = read_report(event, knowledge.fields)
+        entry.report = read_report(event, fields)
         if entry.report is None:
             events.doubt(
                 entry, f"Whether a state holds a subscription that is {event.data.get('status')!r} is unknown."
@@ -226,7 +237,7 @@ def _divide(customers: Iterable[_CustomerEvents]) -> tuple[list[Entry], list[Ent
 def _find_unapplied(
     customers: Mapping[UUID, _CustomerEvents],
     before: Mapping[UUID, ObservationRecord],
-    knowledge: Knowledge,
+    fields: StateFields,
     *,
     organization: Organization,
 ) -> list[Entry]:
@@ -241,17 +252,17 @@ def _find_unapplied(
         rows = WebhookDelivery.objects.filter(organization=organization, customer_id__in=new, status=Status.PROCESSED)
         rows = rows.filter(timestamp__gt=min(new.values()) - EVENT_AGE)
         for payload in rows.values_list("payload", flat=True):
-            entry = _read_report(payload, knowledge)
+            entry = _read_report(payload, fields)
             if entry is not None and entry.event.customer_id in new:
                 found.append(entry)
     return found
 
 
-def _read_report(payload: str, knowledge: Knowledge) -> Entry | None:
+def _read_report(payload: str, fields: StateFields) -> Entry | None:
     try:
         entry = Entry(read_event(payload))
         if entry.event.handling in {Handling.SUBSCRIPTION, Handling.GRANT}:
-            entry.report = read_report(entry.event, knowledge.fields)
+            entry.report = read_report(entry.event, fields)
     except PayloadError:
         return None
     return entry if entry.report is not None else None
@@ -263,20 +274,20 @@ def _note_verdicts(
     for entry in entries:
         if entry.report is None:
             continue
-        events, since = customers[entry.report.customer_id], entry.event.timestamp
+        events, event = customers[entry.report.customer_id], entry.event
         verdict = verdicts.get(entry.report)
         if verdict is None:
             entry.end(Status.STALE, "A later version of it was waiting.")
         elif verdict is Verdict.STALE:
             entry.end(Status.STALE, "What is mirrored was read later.")
         elif verdict is Verdict.APPLIED:
-            events.want(since, "No state followed a change.")
+            events.want(event, event.timestamp, "No state followed a change.")
         elif verdict is Verdict.UNKNOWN:
             entry.reason = "What else the customer has is not known yet; the state that follows is waited for."
-            events.want(since, entry.reason)
+            events.want(event, event.timestamp, entry.reason)
         elif verdict is Verdict.DOUBTFUL:
             entry.reason = "It may have ended meanwhile; the state that follows is waited for."
-            events.want(since + EVENT_AGE, entry.reason)
+            events.want(event, event.timestamp + EVENT_AGE, entry.reason)
 
 
 def _iterate_observed(customers: Iterable[_CustomerEvents]) -> Iterator[Entry]:
@@ -286,41 +297,62 @@ def _iterate_observed(customers: Iterable[_CustomerEvents]) -> Iterator[Entry]:
             yield events.state
 
 
-def _note_result(events: _CustomerEvents, key: UUID, result: ApplyResult, before: ObservationRecord) -> None:
+def _note_result(
+    events: _CustomerEvents,
+    key: UUID,
+    result: ApplyResult,
+    *,
+    before: ObservationRecord | None,
+    after: ObservationRecord | None,
+) -> None:
     outcome = result.outcomes.get(key)
+    known = before.state if before is not None else None
     for entry in events.own:
         if outcome is Outcome.STALE:
             entry.end(Status.STALE, "What is mirrored was read later.")
-        elif outcome is not Outcome.UNCHANGED or before.state is None:
-            events.want(entry.event.timestamp, "No state followed a change.")
+        elif outcome is not Outcome.UNCHANGED or known is None:
+            events.want(entry.event, entry.event.timestamp, "No state followed a change.")
     state = events.state
     if state is None or state.observation is None:
         return
     if key in result.unresolved:
         events.doubt(state, "It shares a moment with what is mirrored, and differs.")
-    elif outcome is not Outcome.STALE:
+    elif outcome is not Outcome.STALE and _covers(after, state.event):
         events.is_state_decisive = True
-    elif before.state is not None and state.event.timestamp > before.state.interval.end:
+    elif known is not None and state.event.timestamp > known.interval.end:
         events.doubt(state, "It came later than what is mirrored, and shows older versions.")
     else:
         state.end(Status.STALE, "What is mirrored was read later.")
 
 
-def _note_wanted(
-    customers: Mapping[UUID, _CustomerEvents], before: Mapping[UUID, ObservationRecord], *, organization: Organization
-) -> None:
+def _covers(record: ObservationRecord | None, event: Event) -> bool:
+    """Whether what is stored of the customer's children was read when the event was made, or later."""
+    return record is not None and record.state is not None and record.state.interval.end >= event.timestamp
+
+
+def _find_followed(customers: Mapping[UUID, _CustomerEvents], organization: Organization) -> dict[UUID, datetime]:
+    """Of those about whom there are events without anything mirrored, the time of the last state that held."""
+    ids = [key for key, events in customers.items() if events.others]
+    if not ids:
+        return {}
+    rows = WebhookDelivery.objects.filter(organization=organization, customer_id__in=ids, type="customer.state_changed")
+    held = rows.filter(status=Status.PROCESSED, reason="").order_by().values_list("customer_id")
+    return dict(held.annotate(at=Max("timestamp")))
+
+
+def _note_wanted(customers: Mapping[UUID, _CustomerEvents], *, organization: Organization) -> None:
     wanted: dict[UUID, Wanted] = {}
     covered: dict[UUID, datetime] = {}
+    followed = _find_followed(customers, organization)
     for key, events in customers.items():
         if events.is_gone:
             covered[key] = datetime.max.replace(tzinfo=timezone.now().tzinfo)
             continue
         if events.state is not None and events.is_state_decisive:
             covered[key] = events.state.event.timestamp
-        read = before[key].state if key in before else None
         for entry in events.others:
-            if read is None or read.interval.end < entry.event.timestamp:
-                events.want(entry.event.timestamp, f"No state followed {entry.event.type}.")
+            if key not in followed or followed[key] < entry.event.timestamp:
+                events.want(entry.event, entry.event.timestamp, f"No state followed {entry.event.type}.")
         left = [each for each in events.wanted if key not in covered or each.since > covered[key]]
         if left:
             merged = left[0]

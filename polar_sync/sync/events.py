@@ -34,6 +34,22 @@ from polar_sync.states.fields import StateFields
 from polar_sync.store import ReportedObject
 
 MAX_TYPE_LENGTH = 100
+# Meters have no events: a recount is told by customer.state_changed.
+EVENTS = (
+    *("customer.created", "customer.updated", "customer.deleted", "customer.state_changed"),
+    *("subscription.created", "subscription.updated", "subscription.active", "subscription.canceled"),
+    *("subscription.uncanceled", "subscription.cycled", "subscription.revoked", "subscription.past_due"),
+    *("subscription.paused", "subscription.resumed"),
+    *("benefit_grant.created", "benefit_grant.cycled", "benefit_grant.updated", "benefit_grant.revoked"),
+    *("benefit.updated", "product.updated", "order.paid", "order.refunded"),
+    *("customer_seat.assigned", "customer_seat.claimed", "customer_seat.revoked"),
+    *("member.created", "member.updated", "member.deleted"),
+)
+"""The types of events that this app needs. https://polar.sh/docs/integrate/webhooks/events"""
+ESSENTIAL_EVENTS = frozenset(
+    each for each in EVENTS if each.startswith(("customer.", "subscription.", "benefit_grant.", "benefit."))
+)
+"""Those without which what customers have could change unnoticed."""
 _ENDED = frozenset({"canceled", "unpaid", "incomplete", "incomplete_expired", "paused"})
 
 

@@ -9,6 +9,7 @@ What was never attempted is on no list: an endpoint that Polar has disabled make
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from polar_sync.client import ListPage
 from polar_sync.conf import OrganizationSettings, settings
-from polar_sync.exceptions import ConfigurationError, PayloadError, PolarSyncError
+from polar_sync.exceptions import BudgetError, ConfigurationError, NotFoundError, PayloadError, PolarSyncError
 from polar_sync.models import Organization, WebhookDelivery, WebhookFeed
 from polar_sync.payloads import Interval
 from polar_sync.payloads.values import clean_text, read_label, read_timestamp, read_uuid
 from polar_sync.signals import webhook_endpoint_disabled
 from polar_sync.sync.connections import Connection
-from polar_sync.sync.deliveries import get_organization_row, keep_deliveries
+from polar_sync.sync.deliveries import keep_deliveries
+from polar_sync.sync.endpoints import find_endpoint_problem
 from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event
 from polar_sync.sync.leases import LeaseLostError
 
@@ -41,26 +44,19 @@ _OVERLAP = timedelta(minutes=1)
 _WHOLE_EVERY = timedelta(days=1)
 _GAP = timedelta(minutes=15)
 """Without a finished window for so long, all deliveries are read again, and not only those that failed."""
-_CHECK_EVERY = timedelta(minutes=10)
+CHECK_EVERY = timedelta(minutes=4)
+"""Within `SETTLE_SECONDS`, so that nothing is taken for told that made no event."""
 _TICK = timedelta(microseconds=1)
 _MAX_ID_LENGTH = 200
-DISABLED = (
-    "Polar has disabled the webhook endpoint {url} after failed deliveries, and makes no events until it is enabled "
-    "again, on Polar's dashboard or by manage.py polar_sync_webhook; then a run is needed."
-)
 _FREE = Q(leased_until=None) | Q(leased_until__lt=Now())
 
 
 @dataclass(slots=True)
 class FollowResult:
-    """What one reading of the feed came to: new deliveries kept, pages read, and whether a run is needed.
-
-    `is_finished` is False where another is reading the feed.
-    """
+    """What one reading of the feed came to; `is_finished` is False where another is reading it."""
 
     kept: int = 0
     pages: int = 0
-    needs_run: bool = False
     is_finished: bool = False
 
 
@@ -81,6 +77,8 @@ def read_feed(
         reader.read(is_whole=is_whole)
     except LeaseLostError:
         return FollowResult()
+    except BudgetError:
+        raise  # for now
     except PolarSyncError as error:
         WebhookFeed.objects.filter(pk=feed.pk).update(problem=clean_text(f"{type(error).__name__}: {error}"))
         raise
@@ -89,26 +87,9 @@ def read_feed(
     return reader.result
 
 
-def note_endpoint(entry: OrganizationSettings, endpoint_id: UUID, *, url: str) -> None:
-    """Note which endpoint of Polar's is this project's. The feed of another is no continuation of what was read."""
-    organization = get_organization_row(entry)
-    feed, _ = WebhookFeed.objects.get_or_create(organization=organization)
-    if feed.endpoint_id != endpoint_id:
-        WebhookFeed.objects.filter(pk=feed.pk).update(
-            endpoint_id=endpoint_id,
-            endpoint_url=url,
-            checked_at=None,
-            all_read_until=None,
-            failed_read_until=None,
-            window_start=None,
-            window_began_at=None,
-            cursor=None,
-        )
-
-
 def _claim(organization: Organization) -> WebhookFeed | None:
     WebhookFeed.objects.get_or_create(organization=organization)
-    token, end = uuid4(), Now() + timedelta(seconds=settings.lease_seconds)
+    token, end = uuid4(), _get_lease_end()
     feeds = WebhookFeed.objects.filter(pk=organization.pk)
     if not feeds.filter(_FREE).update(lease_token=token, leased_until=end):
         return None
@@ -127,19 +108,29 @@ class _FeedReader:
         self._connection = connection
         self._feed = feed
         self._has_failures = False
+        self._problem = feed.problem if feed.is_enabled is False else ""
 
     def check_endpoint(self, *, is_overdue: bool = False) -> None:
-        """Which endpoint is ours, and whether it is enabled: asked for every ten minutes."""
+        """Which endpoint is ours, and whether it sends all that is needed: asked for every few minutes."""
         feed, wanted = self._feed, self._entry.webhook_endpoint_id
         known = wanted or feed.endpoint_id
-        is_checked = feed.checked_at is not None and timezone.now() - feed.checked_at < _CHECK_EVERY
+        is_checked = feed.checked_at is not None and timezone.now() - feed.checked_at < CHECK_EVERY
         if is_overdue or not (known == feed.endpoint_id and feed.is_enabled and is_checked):
             self._note_endpoint(*self._get_endpoint(known))
 
     def _get_endpoint(self, known: UUID | None) -> tuple[Mapping[str, Any], Interval]:
         endpoints = self._connection.client.webhook_endpoints
         if known is not None:
-            found = endpoints.get(known)
+            try:
+                found = endpoints.get(known)
+            except NotFoundError as error:
+                problem = (
+                    f"The webhook endpoint {known} of {self._entry.name!r} is not on Polar any more, so that changes "
+                    "make no events. Run manage.py polar_sync_webhook --url …, or correct WEBHOOK_ENDPOINT_ID."
+                )
+                self._open_gap(problem)
+                self.save(is_enabled=None)
+                raise ConfigurationError(problem) from error
             return found, found.interval
         page = endpoints.list(organization_id=self._connection.organization_id)
         if len(page.items) != 1 or not isinstance(page.items[0], dict):
@@ -150,43 +141,83 @@ class _FeedReader:
         return page.items[0], page.interval
 
     def _note_endpoint(self, endpoint: Mapping[str, Any], interval: Interval) -> None:
-        feed, is_enabled, url = self._feed, endpoint.get("enabled") is True, read_label(endpoint.get("url")) or ""
-        problem = ""
-        if not is_enabled:
-            problem = DISABLED.format(url=url)
-            self._note_gap(problem)
-            if settings.enable_webhook_endpoint:
-                enabled = self._connection.client.webhook_endpoints.update(str(endpoint.get("id")), enabled=True)
-                logger.warning("%s: the webhook endpoint %s was enabled again", self._organization, url)
-                is_enabled, problem, interval = True, "", enabled.interval
-        if is_enabled and feed.gap_since is not None and feed.gap_until is None:
+        feed, url = self._feed, read_label(endpoint.get("url")) or ""
+        key = read_uuid(endpoint.get("id"))
+        if key != feed.endpoint_id or feed.is_enabled is None:
+            self._begin_endpoint(read_timestamp(endpoint.get("created_at")) or interval.end)
+        self._problem = find_endpoint_problem(endpoint)
+        if self._problem:
+            self._open_gap(self._problem)
+            if endpoint.get("enabled") is not True:
+                interval = self._enable(endpoint) or interval
+        if not self._problem and feed.gap_since is not None and feed.gap_until is None:
             self.save(gap_until=interval.end)
         self.save(
-            endpoint_id=read_uuid(endpoint.get("id")),
+            endpoint_id=key,
             endpoint_url=url,
-            is_enabled=is_enabled,
+            is_enabled=endpoint.get("enabled") is True or not self._problem,
             checked_at=timezone.now(),
-            problem=problem,
+            problem=self._problem,
         )
 
-    def _note_gap(self, problem: str) -> None:
-        """Since it was last seen to be enabled, changes may have made no event."""
-        feed = self._feed
-        is_news = feed.gap_since is None or feed.gap_until is not None
-        if not is_news:
+    def _begin_endpoint(self, created_at: datetime) -> None:
+        """The deliveries of another endpoint are no continuation; what changed before there was one made no event."""
+        complete_as_of = self._organization.complete_as_of
+        nothing_read = {"all_read_until": None, "failed_read_until": None, "window_start": None, "cursor": None}
+        self.save(**nothing_read, window_began_at=None, gap_since=complete_as_of or created_at, gap_until=created_at)
+
+    def _enable(self, endpoint: Mapping[str, Any]) -> Interval | None:
+        """Enable it again where the settings allow that; None where it stays as it is."""
+        if not settings.enable_webhook_endpoint:
+            return None
+        try:
+            enabled = self._connection.client.webhook_endpoints.update(str(endpoint.get("id")), enabled=True)
+        except PolarSyncError as error:
+            logger.warning("%s: the webhook endpoint could not be enabled again: %s", self._organization, error)
+            return None
+        logger.warning("%s: the webhook endpoint was enabled again", self._organization)
+        self._problem = find_endpoint_problem(enabled)
+        return enabled.interval
+
+    def _open_gap(self, problem: str) -> None:
+        """Since it was last seen to be well, changes may have made no event, and Polar dropped what it had not sent."""
+        if self._has_gap and self._feed.gap_until is None:
             return
-        times = [time for time in (feed.checked_at, feed.failed_read_until) if time is not None]
-        if feed.gap_since is not None and not feed.is_gap_closed(self._organization.complete_as_of):
-            times.append(feed.gap_since)
-        self.save(gap_since=min(times, default=timezone.now()), gap_until=None)
-        self.result.needs_run = True
+        self._note_gap(since=min(self._list_times(), default=timezone.now()) - get_settle_time(), until=None)
         logger.error("%s: %s", self._organization, problem)
         webhook_endpoint_disabled.send_robust(WebhookFeed, organization=self._organization, problem=problem)
 
-    def read(self, *, is_whole: bool) -> None:
-        """Read the window that was begun, or the next one, to its end."""
+    def _list_times(self) -> list[datetime]:
+        times = (self._feed.checked_at, self._feed.failed_read_until, self._organization.complete_as_of)
+        known = [time for time in times[:2] if time is not None]
+        return known or [time for time in times[2:] if time is not None]
+
+    def _note_gap(self, *, since: datetime, until: datetime | None) -> None:
+        """Widen the gap that is open, or open one."""
         feed = self._feed
+        if self._has_gap and feed.gap_since is not None:
+            since = min(since, feed.gap_since)
+            until = max(until, feed.gap_until) if until is not None and feed.gap_until is not None else None
+        self.save(gap_since=since, gap_until=until)
+
+    @property
+    def _has_gap(self) -> bool:
+        feed = self._feed
+        return feed.gap_since is not None and not feed.is_gap_closed(self._organization.complete_as_of)
+
+    def read(self, *, is_whole: bool) -> None:
+        """Read the window that another began and did not finish, and then all that came after it, to the end."""
         is_whole = is_whole or self._must_read_all()
+        was_begun = self._feed.window_start is not None
+        self._read_window(is_whole=is_whole)
+        if was_begun:
+            self._read_window(is_whole=is_whole)
+        self.result.is_finished = True
+        if self._has_failures:
+            self.check_endpoint(is_overdue=True)
+
+    def _read_window(self, *, is_whole: bool) -> None:
+        feed = self._feed
         if feed.window_start is None or (is_whole and not feed.is_window_of_all):
             start = self._get_start(is_whole=is_whole)
             self.save(is_window_of_all=is_whole, window_start=start, window_began_at=None, cursor=None)
@@ -194,19 +225,13 @@ class _FeedReader:
         read_until = {"failed_read_until": feed.window_began_at}
         if feed.is_window_of_all:
             read_until["all_read_until"] = feed.window_began_at
-        self.save(
-            **read_until, finished_at=timezone.now(), window_start=None, window_began_at=None, cursor=None, problem=""
-        )
-        self.result.is_finished = True
-        if self._has_failures:
-            self.check_endpoint(is_overdue=True)
-        feed = self._feed
-        is_level = feed.gap_since is None or feed.is_gap_closed(self._organization.complete_as_of)
-        self.result.needs_run |= not is_level and feed.gap_until is not None
+        finished = {"window_start": None, "window_began_at": None, "cursor": None}
+        self.save(**read_until, **finished, finished_at=timezone.now(), problem=self._problem)
 
     def _must_read_all(self) -> bool:
+        """Also where nothing says that it is this project that receives: then nothing fails that it lacks."""
         feed, now = self._feed, timezone.now()
-        if feed.all_read_until is None or feed.finished_at is None:
+        if feed.all_read_until is None or feed.finished_at is None or not self._entry.webhook_secrets:
             return True
         return now - feed.all_read_until > _WHOLE_EVERY or now - feed.finished_at > _GAP
 
@@ -234,19 +259,19 @@ class _FeedReader:
                 raise PayloadError("Polar's list of deliveries counts attempts that it does not show")
             # What is exactly at the end is left out. A page that is all of one moment is followed by the next page.
             oldest = min(map(_read_attempted_at, page.items), default=None)
-            is_last, cursor = page.total_count <= number * PAGE_SIZE, feed.cursor
+            is_last, cursor = page.total_count <= (number - 1) * PAGE_SIZE + len(page.items), feed.cursor
             if oldest is not None and (cursor is None or oldest + _TICK < cursor):
                 cursor, number = oldest + _TICK, 1
             else:
                 number += 1
-            self._keep(page.items, began_at=feed.window_began_at or page.interval.start, cursor=cursor)
+            self._keep(page, began_at=feed.window_began_at or page.interval.start, cursor=cursor)
             if is_last:
                 return
 
-    def _keep(self, items: Sequence[Mapping[str, Any]], *, began_at: datetime, cursor: datetime | None) -> None:
+    def _keep(self, page: ListPage, *, began_at: datetime, cursor: datetime | None) -> None:
         """Keep the events of a page, the oldest first, with how far the window is read."""
         events: dict[str, Mapping[str, Any]] = {}
-        for item in reversed(items):
+        for item in reversed(page.items):
             self._has_failures |= item.get("succeeded") is False
             event = item.get("webhook_event")
             if isinstance(event, dict) and isinstance(event.get("id"), str):
@@ -254,21 +279,21 @@ class _FeedReader:
         rows = [_build_delivery(event, self._organization) for event in events.values()]
         with transaction.atomic(using=router.db_for_write(WebhookDelivery)):
             self.result.kept += keep_deliveries(rows)
-            self.save(window_began_at=began_at, cursor=cursor, leased_until=timezone.now() + _get_lease())
-        if lost := [row for row in rows if row.status == WebhookDelivery.Status.FAILED and not row.payload]:
-            self._note_lost(lost)
+            self._note_lost(rows, events, until=page.interval.end)
+            self.save(window_began_at=began_at, cursor=cursor, leased_until=_get_lease_end())
 
-    def _note_lost(self, archived: Sequence[WebhookDelivery]) -> None:
-        """An archived event tells nothing any more: only a run brings what it said, unless it came here before."""
-        kept = WebhookDelivery.objects.filter(organization=self._organization, payload="", scrubbed_at=None)
-        lost = kept.filter(webhook_id__in=[row.webhook_id for row in archived])
-        complete_as_of = self._organization.complete_as_of
-        if complete_as_of is not None:
-            lost = lost.filter(timestamp__gte=complete_as_of)
-        oldest = lost.order_by("timestamp").values_list("timestamp", flat=True).first()
-        if oldest is not None and self._feed.gap_since is None:
-            logger.warning("%s: %s events are archived; a run is needed", self._organization, lost.count())
-            self.save(gap_since=oldest, gap_until=timezone.now())
+    def _note_lost(
+        self, rows: Sequence[WebhookDelivery], events: Mapping[str, Mapping[str, Any]], *, until: datetime
+    ) -> None:
+        """An archived event tells nothing any more, nor does one that Polar skipped: a run brings what they said."""
+        ids = [row.webhook_id for row in rows if not row.payload or events[row.webhook_id].get("skipped") is True]
+        lost = WebhookDelivery.objects.filter(organization=self._organization, webhook_id__in=ids, payload="")
+        if self._organization.complete_as_of is not None:
+            lost = lost.filter(timestamp__gte=self._organization.complete_as_of)
+        oldest = lost.filter(scrubbed_at=None).order_by("timestamp").values_list("timestamp", flat=True).first()
+        if oldest is not None:
+            logger.warning("%s: what some events said is archived; a run is needed", self._organization)
+            self._note_gap(since=oldest, until=until)
 
     def save(self, **columns: Any) -> None:
         """Note this in the row. Raises `LeaseLostError` where another reads the feed by now."""
@@ -284,8 +309,13 @@ class _FeedReader:
         held.update(lease_token=None, leased_until=None)
 
 
-def _get_lease() -> timedelta:
-    return timedelta(seconds=settings.lease_seconds)
+def get_settle_time() -> timedelta:
+    """How long Polar's queue is given."""
+    return timedelta(seconds=settings.settle_seconds)
+
+
+def _get_lease_end() -> object:
+    return Now() + timedelta(seconds=settings.lease_seconds)
 
 
 def _read_attempted_at(item: Any) -> datetime:
@@ -293,6 +323,17 @@ def _read_attempted_at(item: Any) -> datetime:
     if attempted_at is None:
         raise PayloadError("Polar's list of deliveries holds something that is no attempt with a time")
     return attempted_at
+
+
+def _get_text(payload: Any) -> str:
+    """The text as databases take it; a lone surrogate in JSON is as good written as an escape."""
+    if not isinstance(payload, str):
+        return ""
+    try:
+        payload.encode()
+    except UnicodeEncodeError:
+        return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in payload)
+    return payload
 
 
 def _build_delivery(event: Mapping[str, Any], organization: Organization) -> WebhookDelivery:
@@ -304,8 +345,8 @@ def _build_delivery(event: Mapping[str, Any], organization: Organization) -> Web
         timestamp=read_timestamp(event.get("created_at")) or timezone.now(),
         via=WebhookDelivery.Via.FEED,
     )
-    payload = event.get("payload")
-    if not isinstance(payload, str) or not payload:
+    payload = _get_text(event.get("payload"))
+    if not payload:
         delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, "Polar has archived what it said."
         return delivery
     try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings
-from polar_sync.exceptions import RunActiveError
+from polar_sync.exceptions import PolarSyncError, RunActiveError
 from polar_sync.models import Organization, SyncRun, WebhookFeed
+from polar_sync.states import stops_fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import get_organization_row, process_deliveries
-from polar_sync.sync.feed import FollowResult, read_feed
+from polar_sync.sync.feed import FollowResult, get_settle_time, read_feed
 from polar_sync.sync.pending_refreshes import ask_due, count_due
 from polar_sync.sync.runs import begin_run
 
@@ -39,10 +39,15 @@ def follow(entry: OrganizationSettings, connection: Connection, *, is_whole: boo
     """
     organization = get_organization_row(entry)
     try:
-        return read_feed(entry, organization, connection, is_whole=is_whole)
-    finally:
+        result = read_feed(entry, organization, connection, is_whole=is_whole)
+    except PolarSyncError as error:
         process_all(entry, organization)
-        ask_all_due(entry, organization, connection)
+        if not stops_fetching(error):
+            ask_all_due(entry, organization, connection)
+        raise
+    process_all(entry, organization)
+    ask_all_due(entry, organization, connection)
+    return result
 
 
 def process_all(entry: OrganizationSettings, organization: Organization) -> int:
@@ -65,15 +70,22 @@ def get_run_delay(organization: Organization) -> timedelta:
     return max(gap_until + _RUN_DELAY - timezone.now(), timedelta()) if gap_until is not None else timedelta()
 
 
+def needs_run(organization: Organization) -> bool:
+    """Whether there is a gap in what Polar reports that only a run can close, and none has been tried since."""
+    feed = WebhookFeed.objects.filter(pk=organization.pk).first()
+    if feed is None or feed.gap_since is None:
+        return False
+    if feed.is_gap_closed(Organization.objects.get(pk=organization.pk).complete_as_of):
+        return False
+    runs = SyncRun.objects.filter(organization=organization)
+    if feed.gap_until is None:  # it goes on: one run says what is, and then the project's schedule does
+        return not runs.filter(started_at__gt=feed.gap_since + get_settle_time()).exists()
+    return not runs.filter(started_at__gt=max(feed.gap_until, timezone.now() - _RUN_EVERY)).exists()
+
+
 def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
-    """Start the run that closes a gap in what Polar reports; None where it is too early, or was tried just now."""
-    if get_run_delay(organization):
-        return None
-    recent = SyncRun.objects.filter(organization=organization, started_at__gt=Now() - _RUN_EVERY)
-    gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
-    if gap_until is not None:
-        recent = recent.filter(started_at__gt=gap_until)
-    if recent.exists():
+    """Start the run that closes a gap in what Polar reports, where one is needed and it is not too early for it."""
+    if not needs_run(organization) or get_run_delay(organization):
         return None
     try:
         run = begin_run(entry)

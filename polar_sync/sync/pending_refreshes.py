@@ -20,12 +20,14 @@ from polar_sync.states import stops_fetching
 from polar_sync.store import get_records
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.refresh import refresh_each, refresh_from_lists
+from polar_sync.sync.sources import are_lists_trusted
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100
 """Customers asked for at a time: as many as one request of a list can name."""
 _LONGEST_DELAY = timedelta(hours=1)
+_MOST_DOUBLINGS = 8
 _FREE = Q(leased_until=None) | Q(leased_until__lt=Now())
 
 
@@ -49,7 +51,8 @@ def note_wanted(wanted: Mapping[UUID, Wanted], covered: Mapping[UUID, datetime],
     `covered` says of which time the state of a customer was that came.
     """
     ids = {*wanted, *covered}
-    rows = {row.customer_id: row for row in _filter(organization).select_for_update().filter(customer_id__in=ids)}
+    noted_before = _filter(organization).select_for_update().filter(customer_id__in=ids).order_by("customer_id")
+    rows = {row.customer_id: row for row in noted_before}
     dropped = [row.pk for key, row in rows.items() if key not in wanted and row.since <= covered[key]]
     if dropped:
         PendingRefresh.objects.filter(pk__in=dropped).delete()
@@ -92,7 +95,7 @@ def ask_due(entry: OrganizationSettings, organization: Organization, connection:
         for row in _find_covered(rows):
             _settle(pending.pop(row.customer_id))
             settled += 1
-        for key, error in _ask(entry, pending, connection):
+        for key, error in _ask(entry, organization, pending, connection):
             if error is None:
                 _settle(pending.pop(key))
                 settled += 1
@@ -137,17 +140,20 @@ def _find_covered(rows: Iterable[PendingRefresh]) -> list[PendingRefresh]:
 
 
 def _ask(
-    entry: OrganizationSettings, pending: Mapping[UUID, PendingRefresh], connection: Connection
+    entry: OrganizationSettings,
+    organization: Organization,
+    pending: Mapping[UUID, PendingRefresh],
+    connection: Connection,
 ) -> Iterator[tuple[UUID, PolarSyncError | None]]:
     """Each customer with None where the mirror has been brought to what Polar says, or the error that kept it."""
-    ids = list(pending)
-    if connection.has_lists:
+    ids, are_lists_used = list(pending), connection.has_lists and are_lists_trusted(organization)
+    if are_lists_used:
         for key, error in refresh_from_lists(entry, ids, connection):
             if isinstance(error, MissingScopeError):
                 connection.has_lists = False
                 break
             yield key, error
-    if not connection.has_lists:
+    if not are_lists_used or not connection.has_lists:
         yield from refresh_each(entry, [key for key in ids if key in pending], connection)
 
 
@@ -157,7 +163,7 @@ def _settle(row: PendingRefresh) -> None:
 
 
 def _postpone(row: PendingRefresh, error: PolarSyncError) -> None:
-    delay = min(timedelta(seconds=15 * 2**row.attempts), _LONGEST_DELAY)
+    delay = min(timedelta(seconds=15 * 2 ** min(row.attempts, _MOST_DOUBLINGS)), _LONGEST_DELAY)
     reason = clean_text(f"{type(error).__name__}: {error}")
     logger.warning("Customer %s is asked about again in %s: %s", row.customer_id, delay, reason)
     PendingRefresh.objects.filter(pk=row.pk, lease_token=row.lease_token).update(

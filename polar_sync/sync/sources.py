@@ -30,6 +30,7 @@ from polar_sync.models.tables import get_state_tables
 from polar_sync.payloads import METER
 from polar_sync.payloads.values import clean_text
 from polar_sync.states import BatchedSource, Knowledge, Mirrored, StateSource, wait_for
+from polar_sync.states.fields import StateFields
 from polar_sync.sync.connections import Connection
 
 logger = logging.getLogger(__name__)
@@ -95,10 +96,24 @@ def get_knowledge(run: SyncRun) -> Knowledge:
     return Knowledge.load(run.state_fields)
 
 
+def are_lists_trusted(organization: Organization) -> bool:
+    """Whether states may be put together from lists, as the settings and the last run have it."""
+    return settings.state_source != PER_CUSTOMER and not _load_last_knowledge(organization).refutation
+
+
+def get_last_fields(organization: Organization) -> StateFields:
+    """Which fields a state has, as far as the last run over an organization that asked the lists has learned that."""
+    return _load_last_knowledge(organization).fields
+
+
+def _load_last_knowledge(organization: Organization) -> Knowledge:
+    runs = SyncRun.objects.filter(organization=organization).exclude(state_fields={}).order_by("-pk")
+    return Knowledge.load(runs.values_list("state_fields", flat=True).first() or {})
+
+
 def get_last_knowledge(organization: Organization) -> Knowledge:
     """What the last run over an organization that asked the lists has learned of them."""
-    runs = SyncRun.objects.filter(organization=organization).exclude(state_fields={}).order_by("-pk")
-    knowledge = Knowledge.load(runs.values_list("state_fields", flat=True).first() or {})
+    knowledge = _load_last_knowledge(organization)
     if knowledge.archived is None:
         knowledge.archived = frozenset(_get_archived(organization))
     return knowledge

@@ -23,21 +23,10 @@ from polar_sync.client.webhooks import RAW
 from polar_sync.conf import OrganizationSettings
 from polar_sync.exceptions import ConfigurationError, OrganizationMismatchError, UnreadableAnswerError, ValidationError
 from polar_sync.payloads.values import read_uuid
+from polar_sync.sync.events import EVENTS
 from polar_sync.tokens import Token
 from polar_sync.webhooks.signatures import get_time, sign
 
-# Meters have no events: a recount is told by customer.state_changed.
-EVENTS = (
-    *("customer.created", "customer.updated", "customer.deleted", "customer.state_changed"),
-    *("subscription.created", "subscription.updated", "subscription.active", "subscription.canceled"),
-    *("subscription.uncanceled", "subscription.cycled", "subscription.revoked", "subscription.past_due"),
-    *("subscription.paused", "subscription.resumed"),
-    *("benefit_grant.created", "benefit_grant.cycled", "benefit_grant.updated", "benefit_grant.revoked"),
-    *("benefit.updated", "product.updated", "order.paid", "order.refunded"),
-    *("customer_seat.assigned", "customer_seat.claimed", "customer_seat.revoked"),
-    *("member.created", "member.updated", "member.deleted"),
-)
-"""The types of events that this app needs. https://polar.sh/docs/integrate/webhooks/events"""
 TEST_EVENT = "polar_sync.test"
 """The type of a delivery that this app sends to itself."""
 TIMEOUT = 10.0

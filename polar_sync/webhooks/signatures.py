@@ -23,7 +23,7 @@ SIGNATURE = "webhook-signature"
 # Seconds up to the year 5138, written as they are signed: without a sign, a fraction or a leading zero.
 _SECONDS = re.compile(r"[1-9][0-9]{0,10}")
 # Printable ASCII without the dot, which separates what is signed.
-_ID = re.compile(r"[\x21-\x2d\x2f-\x7e]{1,255}")
+_ID = re.compile(r"[\x21-\x2d\x2f-\x7e]{1,200}")
 _VERSION = "v1,"
 # Of one delivery: a sender signs with two secrets while one replaces the other.
 _MAX_SIGNATURES = 16

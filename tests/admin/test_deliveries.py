@@ -175,7 +175,7 @@ def test_payload_that_cannot_be_shown_says_why(
             {"status": "failed", "reason": "StoreError: x", "attempts": 9},
             ["is not tried again", "StoreError: x", "9"],
         ),
-        ({"next_attempt_at": timezone.now() + timedelta(minutes=5.5)}, ["The next attempt is due", "in 5 minutes"]),
+        ({"next_attempt_at": timezone.now() + timedelta(hours=5.5)}, ["The next attempt is due", "in 5 hours"]),
     ],
 )
 def test_page_says_why_it_is_as_it_is(

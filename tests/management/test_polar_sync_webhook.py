@@ -18,10 +18,11 @@ from pytest_django import Settings
 from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import SignatureError
 from polar_sync.models import WebhookFeed
+from polar_sync.sync.events import EVENTS
 from polar_sync.testing import FakePolar, FakePolarServer
 from polar_sync.testing.webhook_rows import Endpoint
 from polar_sync.tokens import Token
-from polar_sync.webhooks.registration import EVENTS, TEST_EVENT, send_test_delivery
+from polar_sync.webhooks.registration import TEST_EVENT, send_test_delivery
 from polar_sync.webhooks.signatures import verify
 from tests.client.scripted import Received, Reply, ScriptedServer
 

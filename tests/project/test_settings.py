@@ -67,6 +67,7 @@ def test_environment_is_read(tmp_path: Path) -> None:
         POLAR_SERVER="sandbox",
         POLAR_REQUESTS_PER_MINUTE="0.5",
         POLAR_WEBHOOK_SECRET="whsec_new,whsec_old",
+        POLAR_WEBHOOK_ENDPOINT_ID="5f2ac7fd-3f6d-4a8b-9f7a-0d3c6d1f2a10",
         CELERY_BROKER_URL="redis://127.0.0.1:6379/9",
         DATABASE_URL="postgres://somebody@127.0.0.1/some",
     )
@@ -75,6 +76,7 @@ def test_environment_is_read(tmp_path: Path) -> None:
         "SERVER": "sandbox",
         "REQUESTS_PER_MINUTE": 0.5,
         "WEBHOOK_SECRETS": ["whsec_new", "whsec_old"],
+        "WEBHOOK_ENDPOINT_ID": "5f2ac7fd-3f6d-4a8b-9f7a-0d3c6d1f2a10",
     }
     assert debug is False
     assert hosts == ["a.test", "b.test"]
@@ -82,6 +84,20 @@ def test_environment_is_read(tmp_path: Path) -> None:
     assert broker == "redis://127.0.0.1:6379/9"
     assert engine == "django.db.backends.postgresql"
     assert schedule == ["polar_sync: follow", "polar_sync: resume runs", "polar_sync: sync default"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", False), ("0", False), ("1", True)])
+def test_all_deliveries_are_followed_where_somebody_else_receives_them(
+    tmp_path: Path, text: str, expected: bool
+) -> None:
+    code = (
+        "import django, json; django.setup(); from django.conf import settings; "
+        "from django.core.checks import run_checks; "
+        "found = [one.id for one in run_checks(tags=['polar_sync']) if not one.is_silenced()]; "
+        "print(json.dumps([settings.CELERY_BEAT_SCHEDULE['polar_sync: follow']['kwargs'], found]))"
+    )
+    process = run_python(tmp_path, code, POLAR_ACCESS_TOKEN="polar_oat_for_tests", POLAR_FOLLOW_ALL=text)
+    assert json.loads(process.stdout) == [{"is_whole": expected}, [] if expected else ["polar_sync.W006"]]
 
 
 @pytest.mark.parametrize(

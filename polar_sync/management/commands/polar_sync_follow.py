@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from polar_sync import sync
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import ConfigurationError, PolarSyncError
-
-logger = logging.getLogger(__name__)
 
 _FAILED = 1
 _MISCONFIGURED = 2
@@ -38,37 +37,51 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            organizations = settings.choose_organizations(options["organization"])
-            while True:
-                began = time.monotonic()
-                errors = [self._follow(entry, options) for entry in organizations]
-                if options["once"]:
-                    break
-                time.sleep(max(0.0, options["interval"] - (time.monotonic() - began)))
+            organizations = _choose_organizations(options["organization"])
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=_MISCONFIGURED) from None
-        if failed := [error for error in errors if error]:
-            raise CommandError("\n".join(failed), returncode=_FAILED)
+        while True:
+            began = time.monotonic()
+            ends = [self._follow(entry, options) for entry in organizations]
+            if options["once"]:
+                break
+            time.sleep(max(0.0, options["interval"] - (time.monotonic() - began)))
+        if any(ends):
+            sys.exit(max(ends))
 
-    def _follow(self, entry: OrganizationSettings, options: dict[str, Any]) -> str:
-        """Follow one organization; the error where Polar could not be asked."""
+    def _follow(self, entry: OrganizationSettings, options: dict[str, Any]) -> int:
+        """Follow one organization; what goes wrong with it keeps none of the others, nor the next time."""
         try:
             with sync.connect(entry) as connection:
                 result = sync.follow(entry, connection, is_whole=options["all"])
-                organization = sync.get_organization_row(entry)
-                if result.needs_run:
-                    time.sleep(sync.get_run_delay(organization).total_seconds())
-                if result.needs_run and (run := sync.begin_needed_run(entry, organization)):
-                    self.stdout.write(f"{entry.name}: run {run.pk}, as webhooks cannot tell all that changed")
-                    ended = sync.work_in_foreground(run, connection)
-                    self.stdout.write(f"{entry.name}: run {run.pk} {ended.status} {ended.reason}".rstrip())
-        except ConfigurationError:
-            raise
-        except PolarSyncError as error:
-            message = f"{entry.name}: {type(error).__name__}: {error}"
-            logger.warning("%s", message)
-            return message
+                self._close_gap(entry, connection)
+        except ConfigurationError as error:
+            return self._fail(f"{entry.name}: {error}", _MISCONFIGURED)
+        except (PolarSyncError, DatabaseError) as error:
+            if isinstance(error, DatabaseError):
+                sync.drop_lost_connection()
+            return self._fail(f"{entry.name}: {type(error).__name__}: {error}", _FAILED)
         told = sync.get_organization_row(entry).told_until
         until = f", told until {told:%Y-%m-%d %H:%M:%S %Z}" if told else ""
         self.stdout.write(f"{entry.name}: {result.kept} new events on {result.pages} pages{until}")
-        return ""
+        return 0
+
+    def _close_gap(self, entry: OrganizationSettings, connection: sync.Connection) -> None:
+        """The run that is needed where webhooks cannot tell all that changed."""
+        organization = sync.get_organization_row(entry)
+        if sync.needs_run(organization):
+            time.sleep(sync.get_run_delay(organization).total_seconds())
+        if run := sync.begin_needed_run(entry, organization):
+            self.stdout.write(f"{entry.name}: run {run.pk}, as webhooks cannot tell all that changed")
+            ended = sync.work_in_foreground(run, connection)
+            self.stdout.write(f"{entry.name}: run {run.pk} {ended.status} {ended.reason}".rstrip())
+
+    def _fail(self, message: str, status: int) -> int:
+        self.stderr.write(message)
+        return status
+
+
+def _choose_organizations(name: str | None) -> list[OrganizationSettings]:
+    """The one that is named, else all that have webhooks; where none has, all, so that each says what it lacks."""
+    organizations = settings.choose_organizations(name)
+    return [each for each in organizations if name or sync.has_webhooks(each)] or organizations

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from polar_sync import sync
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import ConfigurationError, PolarSyncError
+from polar_sync.sync.events import EVENTS
 from polar_sync.webhooks.registration import (
-    EVENTS,
     Endpoint,
     Registration,
     check_url,
