@@ -168,7 +168,7 @@ class Demo:
             return "What changes on Polar is not followed before a run has succeeded."
         log = self.folder / "follow.log"
         if self.children.run("polar_sync_follow", "manage.py", "polar_sync_follow", "--once", "--all", log=log):
-            error = log.read_text(errors="replace").strip().split("\n")[-1].removeprefix("default: ")
+            error = log.read_text(errors="replace").strip().rpartition("\n")[2].partition(": ")[2]
             return (
                 f"What changes on Polar comes with the next run only: {error} "
                 'See "Without a public address" in the README.'

@@ -20,7 +20,7 @@ from polar_sync.payloads.values import clean_text
 from polar_sync.store.benefits import apply_benefit
 from polar_sync.sync.connections import bind_organization
 from polar_sync.sync.event_batch import Entry, Status, apply_events
-from polar_sync.sync.events import Event, Handling, read_event
+from polar_sync.sync.events import Event, Handling, read_event, redact
 from polar_sync.sync.pending_refreshes import Wanted, note_wanted
 from polar_sync.sync.sources import get_last_fields
 
@@ -47,7 +47,7 @@ def keep_delivery(
         type=event.type,
         timestamp=event.timestamp,
         customer_id=event.customer_id,
-        payload=body,
+        payload=redact(body),
         via=via,
     )
     return keep_deliveries([delivery]) == 1

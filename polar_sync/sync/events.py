@@ -53,6 +53,11 @@ ESSENTIAL_EVENTS = frozenset(
 _ENDED = frozenset({"canceled", "unpaid", "incomplete", "incomplete_expired", "paused"})
 
 
+_SECRETS = frozenset({"client_secret", "customer_session_token", "access_token", "token", "secret", "guild_token"})
+# What users and benefits put there is given back as it is.
+_MIRRORED_WHOLE = frozenset({"properties", "metadata", "benefit_metadata", "custom_field_data"})
+
+
 class Handling(Enum):
     """What is done with an event."""
 
@@ -127,6 +132,31 @@ def read_event(body: str) -> Event:
     if not isinstance(data, dict):
         raise PayloadError(f"The data of the event {kind} is not an object but {type(data).__name__}")
     return Event(kind, timestamp, data, _read_customer_id(kind, data))
+
+
+def redact(body: str) -> str:
+    """The body as it may be kept: without what lets somebody in, of which nothing is mirrored.
+
+    The properties of a benefit can hold the token of a chat server, and a checkout shows its client secret.
+    """
+    value = json.loads(body)
+    redacted = _redact(value, is_benefit=str(value.get("type")).startswith("benefit."))
+    return body if redacted == value else json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
+
+
+def _redact(value: Any, *, is_benefit: bool = False) -> Any:
+    if isinstance(value, list):
+        return [_redact(item, is_benefit=is_benefit) for item in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = _SECRETS | {"properties"} if is_benefit and "id" in value else _SECRETS
+    return {
+        name: item
+        if name in _MIRRORED_WHOLE
+        else _redact(item, is_benefit=name in {"benefit", "benefits"} or (is_benefit and name == "data"))
+        for name, item in value.items()
+        if name not in left_out
+    }
 
 
 def _read_customer_id(kind: str, data: Mapping[str, Any]) -> UUID | None:

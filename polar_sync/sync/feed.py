@@ -32,7 +32,7 @@ from polar_sync.signals import webhook_endpoint_disabled
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import keep_deliveries
 from polar_sync.sync.endpoints import find_endpoint_problem
-from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event
+from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event, redact
 from polar_sync.sync.leases import LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -353,8 +353,8 @@ def _build_delivery(event: Mapping[str, Any], organization: Organization) -> Web
         read = read_event(payload)
     except PayloadError as error:
         delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, clean_text(str(error))
-        delivery.payload = clean_text(payload)
+        delivery.payload = ""  # nobody can tell what it holds
     else:
         delivery.type, delivery.timestamp, delivery.customer_id = read.type, read.timestamp, read.customer_id
-        delivery.payload = payload
+        delivery.payload = redact(payload)
     return delivery

@@ -33,6 +33,7 @@ class Site:
             POLAR_ACCESS_TOKEN=self.server.polar.access_token,
             POLAR_SERVER=self.server.url,
             POLAR_REQUESTS_PER_MINUTE=1_000_000,
+            POLAR_WEBHOOK_SECRET="whsec_for_tests",  # as the receiver is routed
             COLUMNS=100,
         )
 
