@@ -25,6 +25,12 @@ ORGANIZATION: dict[str, Any] = {"ACCESS_TOKEN": TOKEN}
 SECRET = f"whsec_{TOKEN}"
 
 
+@pytest.fixture(autouse=True)
+def _no_receiver(settings: Settings) -> None:
+    """Without the example project's URLs: a receiver that is routed asks for secrets."""
+    settings.ROOT_URLCONF = None
+
+
 def configure(settings: Settings, **keys: object) -> None:
     settings.POLAR_SYNC = {
         "ORGANIZATIONS": {"default": ORGANIZATION},
