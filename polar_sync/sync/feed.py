@@ -200,9 +200,10 @@ class _FeedReader:
         read_until = {"failed_read_until": feed.window_began_at}
         if feed.is_window_of_all:
             read_until["all_read_until"] = feed.window_began_at
-        self.save(
-            **read_until, finished_at=timezone.now(), window_start=None, window_began_at=None, cursor=None, problem=""
-        )
+        # That the endpoint is disabled stays a problem, however well its list could be read.
+        problem = "" if feed.is_enabled else feed.problem
+        began = {"window_start": None, "window_began_at": None, "cursor": None}
+        self.save(**read_until, **began, finished_at=timezone.now(), problem=problem)
         self.result.is_finished = True
         if self._has_failures:
             self.check_endpoint(is_overdue=True)
