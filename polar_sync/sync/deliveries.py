@@ -99,13 +99,15 @@ def keep_deliveries(deliveries: Sequence[WebhookDelivery]) -> int:
 
 def process_deliveries(entry: OrganizationSettings, organization: Organization) -> int:
     """Process the next batch of what is due; returns how many deliveries it held, 0 where nothing is left."""
+    if organization.polar_id is None:
+        _learn_organization(entry, organization)
     using = router.db_for_write(WebhookDelivery)
     with transaction.atomic(using=using):
         # Whoever else works on deliveries takes others; those about the same customers wait for the locks of the store.
         rows = get_due(organization).select_for_update(skip_locked=True).order_by("pk")
         deliveries = list(rows[:BATCH])
         if deliveries:
-            _process(deliveries, entry, organization)
+            _process(deliveries, organization)
     for delivery in deliveries:
         if delivery.type in _BENEFIT_TYPES and delivery.status == Status.RECEIVED:
             _process_benefit(delivery, organization)
@@ -118,7 +120,7 @@ def get_due(organization: Organization) -> QuerySet[WebhookDelivery]:
     return rows.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=Now()))
 
 
-def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings, organization: Organization) -> None:
+def _process(deliveries: Sequence[WebhookDelivery], organization: Organization) -> None:
     readable: dict[WebhookDelivery, Event] = {}
     for delivery in deliveries:
         delivery.next_attempt_at = None
@@ -126,7 +128,6 @@ def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings,
             readable[delivery] = read_event(delivery.payload)
         except PayloadError as error:
             _end(delivery, Status.FAILED, str(error))
-    _learn_organization(readable.values(), entry, organization)
     groups = [readable]
     while groups:
         some = groups.pop()
@@ -159,17 +160,28 @@ def _write_outcomes(deliveries: Iterable[WebhookDelivery]) -> None:
         )
 
 
-def _learn_organization(events: Iterable[Event], entry: OrganizationSettings, organization: Organization) -> None:
-    """An organization that no run has been over yet is known from the first customer that an event shows."""
-    if organization.polar_id is None:
-        organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
-    shown = [each.data for each in events if each.type.startswith("customer.")]
-    if organization.polar_id is None and shown:
-        expected = str(entry.organization_id) if entry.organization_id else None
-        try:
-            bind_organization(organization, shown, expected=expected)
-        except PolarSyncError as error:
-            logger.warning("Deliveries for %s: %s", organization, error)
+def _learn_organization(entry: OrganizationSettings, organization: Organization) -> None:
+    """An organization that no run has been over yet is known from the first customers that events show.
+
+    In a transaction of its own: whoever inserts customers waits for the row of their organization.
+    """
+    organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
+    if organization.polar_id is not None:
+        return
+    waiting = get_due(organization).filter(type__startswith="customer.").order_by("pk")
+    shown = [event.data for event in map(_read, waiting.values_list("payload", flat=True)[:BATCH]) if event is not None]
+    expected = str(entry.organization_id) if entry.organization_id else None
+    try:
+        bind_organization(organization, shown, expected=expected)
+    except PolarSyncError as error:
+        logger.warning("Deliveries for %s: %s", organization, error)
+
+
+def _read(payload: str) -> Event | None:
+    try:
+        return read_event(payload)
+    except PayloadError:
+        return None
 
 
 def _split(events: Mapping[WebhookDelivery, Event]) -> list[dict[WebhookDelivery, Event]]:
