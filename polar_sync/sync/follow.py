@@ -72,13 +72,19 @@ def get_run_delay(organization: Organization) -> timedelta:
 
 
 def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:
-    """Start the run that closes a gap in what Polar reports; None where it is too early, or was tried just now."""
-    if get_run_delay(organization):
+    """Start the run that closes a gap in what Polar reports.
+
+    None where there is no gap, where it is too early, or where one was started since, or tried just now.
+    """
+    feed = WebhookFeed.objects.filter(pk=organization.pk).exclude(gap_since=None).first()
+    if feed is None or feed.is_gap_closed(organization.complete_as_of) or get_run_delay(organization):
         return None
-    recent = SyncRun.objects.filter(organization=organization, started_at__gt=Now() - _RUN_EVERY)
-    gap_until = WebhookFeed.objects.filter(pk=organization.pk).values_list("gap_until", flat=True).first()
-    if gap_until is not None:
-        recent = recent.filter(started_at__gt=gap_until)
+    runs = SyncRun.objects.filter(organization=organization)
+    if feed.gap_until is None:
+        # As long as the endpoint is disabled a run closes nothing: one is enough, beside those that are scheduled.
+        recent = runs.filter(started_at__gt=feed.gap_since)
+    else:
+        recent = runs.filter(started_at__gt=Now() - _RUN_EVERY).filter(started_at__gt=feed.gap_until)
     if recent.exists():
         return None
     try:
