@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from polar_sync.models import Customer, DailyStatistics, SyncRun
+from polar_sync.models import Customer, DailyStatistics, Organization, SyncRun, WebhookDelivery
 from polar_sync.testing import FakePolarServer
 
 pytestmark = pytest.mark.django_db
@@ -96,3 +96,54 @@ def test_old_statistics_are_removed(deleted_customer: str, settings: Settings) -
     DailyStatistics.objects.update(date=timezone.localdate() - timedelta(days=31))
     assert prune() == describe(runs=0, statistics=1, action="keep", customers=0)
     assert not DailyStatistics.objects.exists()
+
+
+def deliver(organization: Organization, *, days: float, status: str, customer_id: str | None = None) -> WebhookDelivery:
+    return WebhookDelivery.objects.create(
+        organization=organization,
+        webhook_id=f"{status} {days} {customer_id}",
+        type="customer.updated",
+        timestamp=timezone.now(),
+        received_at=timezone.now() - timedelta(days=days),
+        status=status,
+        customer_id=customer_id,
+        payload='{"name": "Ada"}',
+    )
+
+
+def test_old_deliveries_are_removed_and_those_that_wait_are_not(deleted_customer: str) -> None:
+    organization = Organization.objects.get()
+    for status in ("processed", "failed", "stale", "ignored"):
+        deliver(organization, days=91, status=status)
+    kept = {deliver(organization, days=89, status="processed"), deliver(organization, days=91, status="received")}
+    assert "4 webhook deliveries removed" in prune()
+    assert set(WebhookDelivery.objects.all()) == kept
+
+
+@pytest.mark.parametrize("action", ["scrub", "delete"])
+def test_what_webhooks_said_of_a_customer_goes_with_them(
+    deleted_customer: str, settings: Settings, action: str
+) -> None:
+    configure(settings, DELETED_CUSTOMERS=action)
+    organization, other = Organization.objects.get(), str(Customer.objects.get().pk)
+    own = deliver(organization, days=3, status="processed", customer_id=deleted_customer)
+    others = deliver(organization, days=3, status="processed", customer_id=other)
+    prune()
+    own.refresh_from_db()
+    others.refresh_from_db()
+    assert (own.payload, own.scrubbed_at is not None, own.status) == ("", True, "processed")
+    assert (others.payload, others.scrubbed_at) == ('{"name": "Ada"}', None)
+
+
+def test_what_webhooks_said_after_a_customer_was_scrubbed_is_scrubbed_the_next_time(
+    deleted_customer: str, settings: Settings
+) -> None:
+    configure(settings, DELETED_CUSTOMERS="scrub")
+    prune()
+    late = deliver(Organization.objects.get(), days=0, status="stale", customer_id=deleted_customer)
+    waiting = deliver(Organization.objects.get(), days=0, status="received", customer_id=deleted_customer)
+    prune()
+    late.refresh_from_db()
+    waiting.refresh_from_db()
+    assert late.payload == ""
+    assert waiting.payload != ""
