@@ -17,10 +17,20 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from polar_sync import sync, tasks
+from polar_sync.conf import settings as polar_settings
 from polar_sync.exceptions import NotFoundError
-from polar_sync.models import Customer, SyncPage, SyncRun, Verification
+from polar_sync.models import (
+    Customer,
+    PendingRefresh,
+    SyncPage,
+    SyncRun,
+    Verification,
+    WebhookDelivery,
+    WebhookFeed,
+)
 from polar_sync.sync.connections import close_worker_connections
 from polar_sync.testing import FakePolar, FakePolarServer, Fault
+from polar_sync.testing.sender import Response
 from tests.sync.socketless import check_counts, count_asked, read_mirror, read_polar
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -381,3 +391,90 @@ def test_verification_goes_on_in_another_message_where_the_budget_is_used_up(
     broker.deliver()
     assert Verification.objects.get().checked == 40
     assert count_asked(polar)[1] <= 40 + 8, "nobody is asked about twice but those under way"
+
+
+# Webhooks
+
+
+@pytest.fixture
+def heard(polar: FakePolar, broker: Broker) -> FakePolar:
+    """A server with an endpoint whose deliveries fail, and a mirror of nobody that a run has just made."""
+    polar.webhooks.sender.is_background = False
+    polar.webhooks.retry_delays = ()
+    polar.webhooks.post = lambda *_: Response(503, None)
+    polar.webhooks.add_endpoint("http://127.0.0.1:9/")
+    polar.clock_offset += timedelta(seconds=20)
+    tasks.sync_organization("default")
+    broker.deliver()
+    return polar
+
+
+def keep_all(polar: FakePolar) -> None:
+    row = sync.get_organization_row(polar_settings.get_organization("default"))
+    for event in polar.webhooks.events:
+        assert event.payload is not None
+        sync.keep_delivery(row, webhook_id=event.id, body=event.payload, event=sync.read_event(event.payload))
+
+
+def test_kept_deliveries_are_processed_and_who_is_due_is_asked_about(heard: FakePolar, broker: Broker) -> None:
+    key = heard.create_customer(name="Ada")["id"]
+    keep_all(heard)
+    due = timezone.now() - timedelta(seconds=1)
+    row = sync.get_organization_row(polar_settings.get_organization("default"))
+    PendingRefresh.objects.create(organization=row, customer_id=key, since=timezone.now(), due_at=due)
+    tasks.process_deliveries("default")
+    assert not WebhookDelivery.objects.filter(status="received").exists()
+    assert not PendingRefresh.objects.exists()
+    assert read_mirror() == read_polar(heard)
+
+
+def test_error_of_polar_leaves_who_is_due_to_the_next_minute(heard: FakePolar, broker: Broker) -> None:
+    key = heard.create_customer(name="Ada")["id"]
+    row = sync.get_organization_row(polar_settings.get_organization("default"))
+    due = timezone.now() - timedelta(seconds=1)
+    PendingRefresh.objects.create(organization=row, customer_id=key, since=timezone.now(), due_at=due)
+    heard.faults.add(Fault(kind="unauthorized", times=None))
+    tasks.process_deliveries("default")
+    assert PendingRefresh.objects.count() == 1
+    heard.faults.clear()
+    tasks.follow("default")
+    assert not PendingRefresh.objects.exists()
+    assert read_mirror() == read_polar(heard)
+
+
+def test_organizations_with_webhooks_are_followed_by_a_message_each(
+    heard: FakePolar, broker: Broker, settings: Settings
+) -> None:
+    entry = settings.POLAR_SYNC["ORGANIZATIONS"]["default"]
+    organizations = {
+        "default": {**entry, "WEBHOOK_SECRETS": "whsec_x"},
+        "silent": {**entry, "ACCESS_TOKEN": "polar_oat_other"},
+    }
+    settings.POLAR_SYNC = {**settings.POLAR_SYNC, "ORGANIZATIONS": organizations}
+    tasks.follow()
+    assert [(task.name, args) for task, args, _ in broker.messages] == [("polar_sync.follow", ("default",))]
+
+
+def test_following_reads_what_did_not_arrive_and_starts_no_run_that_is_not_needed(
+    heard: FakePolar, broker: Broker
+) -> None:
+    SyncRun.objects.update(started_at=timezone.now() - timedelta(hours=1))
+    heard.create_customer(name="Ada")
+    heard.webhooks.flush()
+    tasks.follow("default")
+    assert Customer.objects.get().name == "Ada"
+    assert SyncRun.objects.count() == 1
+    assert not broker.messages
+
+
+def test_endpoint_that_polar_disabled_is_followed_by_a_run(heard: FakePolar, broker: Broker) -> None:
+    tasks.follow("default")
+    [endpoint] = heard.webhooks.endpoints
+    heard.webhooks.update_endpoint(endpoint, enabled=False)
+    heard.create_customer(name="Untold")
+    WebhookFeed.objects.update(checked_at=None)
+    SyncRun.objects.update(started_at=timezone.now() - timedelta(hours=1))
+    tasks.follow("default")
+    broker.deliver()
+    assert SyncRun.objects.count() == 2
+    assert Customer.objects.get().name == "Untold"
