@@ -23,8 +23,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def hearing(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hearing:
     """A server of a minute ago, an endpoint that hears of everything, and a run that has succeeded."""
-    hearing = Hearing(monkeypatch, settings, age=timedelta(minutes=1))
+    hearing = Hearing(monkeypatch, settings, age=timedelta(seconds=90))
     hearing.add_endpoint()
+    hearing.pass_time(30)
     hearing.run()
     hearing.pass_time(20)
     return hearing
