@@ -3,7 +3,7 @@
 #              (POLAR_SYNC_SCHEDULES=1000 plays so many schedules of a server that changes during runs)
 # make test-sqlite, make test-postgresql   the parts of it that run code (MARKS=… chooses tests of the first by marks)
 # make messages   bring the catalogues of translations up to date with the source, and compile them
-# make bench   what mirroring costs, beside the loop that every team writes first
+# make bench   what mirroring costs, beside the loop that every team writes first; webhook deliveries under load
 # make lint    the part of make test that runs no code
 # make clean   remove what these made
 
@@ -45,6 +45,7 @@ messages: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(CLEAN_ENV) $(BIN)/python -m benchmarks
+	$(CLEAN_ENV) $(BIN)/python -m benchmarks.webhooks
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -1,6 +1,6 @@
 """The only writer of mirrored rows."""
 
-from polar_sync.store.apply import apply
+from polar_sync.store.apply import apply, lock_customers
 from polar_sync.store.catalogue import Found, apply_catalogue
 from polar_sync.store.observations import (
     EVENT_AGE,
@@ -33,6 +33,7 @@ __all__ = [
     "apply_catalogue",
     "apply_reports",
     "get_records",
+    "lock_customers",
     "observe_absence",
     "observe_assembled",
     "observe_customer",

@@ -11,7 +11,7 @@ from django.db import router, transaction
 from django.utils import timezone
 
 from polar_sync.exceptions import OrganizationMismatchError
-from polar_sync.models import Customer, Organization
+from polar_sync.models import Customer, CustomerObservation, Organization
 from polar_sync.models.tables import get_tables
 from polar_sync.payloads import Interval
 from polar_sync.signals import announce_changes
@@ -81,6 +81,25 @@ def apply(
         else:
             return result
     raise RuntimeError("Others kept changing the rows of this batch while they were being locked.") from reason
+
+
+def lock_customers(
+    ids: Iterable[UUID], observations: Iterable[Observation], *, organization: Organization
+) -> dict[UUID, ObservationRecord]:
+    """Lock all customers that a transaction is about, in the order of ids, and read what is noted of them.
+
+    Those whom the observations tell of and who have no row are inserted first, so that none of them has to be locked
+    later, out of that order. Raises `OrganizationMismatchError` as `apply` does.
+    """
+    using = router.db_for_write(Customer)
+    merged = merge_observations(observations)
+    if merged:
+        polar_id, now = _get_polar_id(organization, merged), timezone.now()
+        known = CustomerObservation.objects.using(using).filter(pk__in=list(merged)).values_list("pk", flat=True)
+        absent = merged.keys() - set(known)
+        rows = [build_customer(key, merged[key], organization_id=polar_id, synced_at=now) for key in absent]
+        insert_missing(rows, using=using)
+    return lock_observation_records({*ids, *merged}, using=using)
 
 
 def _get_polar_id(organization: Organization, merged: Mapping[UUID, MergedObservation]) -> UUID:

@@ -1,7 +1,13 @@
 """One run over an organization, page by page; one customer on demand."""
 
 from polar_sync.sync.connections import Connection, connect, get_worker_connection
-from polar_sync.sync.deliveries import get_organization_row, keep_delivery, process_again, process_deliveries
+from polar_sync.sync.deliveries import (
+    get_organization_row,
+    is_announced,
+    keep_delivery,
+    process_again,
+    process_deliveries,
+)
 from polar_sync.sync.dry_run import DryRun
 from polar_sync.sync.endpoints import note_endpoint
 from polar_sync.sync.events import Event, read_event
@@ -35,6 +41,7 @@ __all__ = [
     "get_run_delay",
     "get_worker_connection",
     "has_webhooks",
+    "is_announced",
     "keep_delivery",
     "let_go",
     "needs_run",

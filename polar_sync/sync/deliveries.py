@@ -6,16 +6,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, router, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, router, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from polar_sync.conf import OrganizationSettings, settings
 from polar_sync.exceptions import OrganizationMismatchError, PayloadError, PolarSyncError
-from polar_sync.models import Organization, WebhookDelivery
+from polar_sync.models import Organization, WebhookDelivery, on_primary
 from polar_sync.payloads.values import clean_text
 from polar_sync.store.benefits import apply_benefit
 from polar_sync.sync.connections import bind_organization
@@ -28,29 +29,59 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 _MAX_ATTEMPTS = 10
+_MESSAGE_SHARE = 50
+"""Deliveries that one message to Celery can be for."""
+_MESSAGE_LIFETIME = timedelta(seconds=2)
 _BENEFIT_TYPES = ("benefit.created", "benefit.updated")
 _COLUMNS = ["status", "reason", "attempts", "next_attempt_at", "processed_at"]
 
 
 def get_organization_row(entry: OrganizationSettings) -> Organization:
     """The row of an organization of the settings, made where there is none yet."""
+    row: Organization | None = on_primary(Organization.objects).filter(name=entry.name).first()
+    # Not by `update_or_create` alone, which locks the row: each delivery would wait for the batch that is processed.
+    if row is not None and row.server == entry.server:
+        return row
     return Organization.objects.update_or_create(name=entry.name, defaults={"server": entry.server})[0]
 
 
 def keep_delivery(
     organization: Organization, *, webhook_id: str, body: str, event: Event, via: str = WebhookDelivery.Via.WEBHOOK
-) -> bool:
-    """Keep an event for processing; False where it has been kept before."""
-    delivery = WebhookDelivery(
-        organization=organization,
-        webhook_id=webhook_id,
-        type=event.type,
-        timestamp=event.timestamp,
-        customer_id=event.customer_id,
-        payload=redact(body),
-        via=via,
+) -> WebhookDelivery | None:
+    """Keep an event for processing; None where it has been kept before."""
+    try:
+        with transaction.atomic(using=router.db_for_write(WebhookDelivery)):
+            return WebhookDelivery.objects.create(
+                organization=organization,
+                webhook_id=webhook_id,
+                type=event.type,
+                timestamp=event.timestamp,
+                customer_id=event.customer_id,
+                payload=redact(body),
+                via=via,
+            )
+    except IntegrityError:
+        if not WebhookDelivery.objects.filter(organization=organization, webhook_id=webhook_id).exists():
+            raise
+        return None
+
+
+def is_announced(delivery: WebhookDelivery) -> bool:
+    """Whether Celery was told of an earlier delivery that still waits: whoever processes that one finds this one too.
+
+    As this one is committed already, and the other one's processor looks for more once it has committed. A message that
+    got lost concerns the next few deliveries, and those of the next two seconds, at most.
+    """
+    waiting = WebhookDelivery.objects.filter(
+        organization_id=delivery.organization_id,
+        status=Status.RECEIVED,
+        next_attempt_at=None,
+        via=WebhookDelivery.Via.WEBHOOK,
+        received_at__gt=Now() - _MESSAGE_LIFETIME,
+        pk__gte=delivery.pk - delivery.pk % _MESSAGE_SHARE,
+        pk__lt=delivery.pk,
     )
-    return keep_deliveries([delivery]) == 1
+    return waiting.exists()
 
 
 def keep_deliveries(deliveries: Sequence[WebhookDelivery]) -> int:
@@ -68,13 +99,15 @@ def keep_deliveries(deliveries: Sequence[WebhookDelivery]) -> int:
 
 def process_deliveries(entry: OrganizationSettings, organization: Organization) -> int:
     """Process the next batch of what is due; returns how many deliveries it held, 0 where nothing is left."""
+    if organization.polar_id is None:
+        _learn_organization(entry, organization)
     using = router.db_for_write(WebhookDelivery)
     with transaction.atomic(using=using):
         # Whoever else works on deliveries takes others; those about the same customers wait for the locks of the store.
         rows = get_due(organization).select_for_update(skip_locked=True).order_by("pk")
         deliveries = list(rows[:BATCH])
         if deliveries:
-            _process(deliveries, entry, organization)
+            _process(deliveries, organization)
     for delivery in deliveries:
         if delivery.type in _BENEFIT_TYPES and delivery.status == Status.RECEIVED:
             _process_benefit(delivery, organization)
@@ -87,7 +120,7 @@ def get_due(organization: Organization) -> QuerySet[WebhookDelivery]:
     return rows.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=Now()))
 
 
-def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings, organization: Organization) -> None:
+def _process(deliveries: Sequence[WebhookDelivery], organization: Organization) -> None:
     readable: dict[WebhookDelivery, Event] = {}
     for delivery in deliveries:
         delivery.next_attempt_at = None
@@ -95,7 +128,6 @@ def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings,
             readable[delivery] = read_event(delivery.payload)
         except PayloadError as error:
             _end(delivery, Status.FAILED, str(error))
-    _learn_organization(readable.values(), entry, organization)
     groups = [readable]
     while groups:
         some = groups.pop()
@@ -110,20 +142,46 @@ def _process(deliveries: Sequence[WebhookDelivery], entry: OrganizationSettings,
                 groups += by_customer
             else:
                 _note_error(some, error, organization)
-    WebhookDelivery.objects.bulk_update(deliveries, _COLUMNS)
+    _write_outcomes(deliveries)
 
 
-def _learn_organization(events: Iterable[Event], entry: OrganizationSettings, organization: Organization) -> None:
-    """An organization that no run has been over yet is known from the first customer that an event shows."""
-    if organization.polar_id is None:
-        organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
-    shown = [each.data for each in events if each.type.startswith("customer.")]
-    if organization.polar_id is None and shown:
-        expected = str(entry.organization_id) if entry.organization_id else None
-        try:
-            bind_organization(organization, shown, expected=expected)
-        except PolarSyncError as error:
-            logger.warning("Deliveries for %s: %s", organization, error)
+def _write_outcomes(deliveries: Iterable[WebhookDelivery]) -> None:
+    """A statement for each outcome, of which there are few; one for all would hold a condition for every row."""
+    groups: defaultdict[tuple[Any, ...], list[WebhookDelivery]] = defaultdict(list)
+    for each in deliveries:
+        groups[each.status, each.reason, each.attempts, each.next_attempt_at].append(each)
+    for (status, reason, attempts, next_attempt_at), some in groups.items():
+        WebhookDelivery.objects.filter(pk__in=[each.pk for each in some]).update(
+            status=status,
+            reason=reason,
+            attempts=attempts,
+            next_attempt_at=next_attempt_at,
+            processed_at=some[-1].processed_at,
+        )
+
+
+def _learn_organization(entry: OrganizationSettings, organization: Organization) -> None:
+    """An organization that no run has been over yet is known from the first customers that events show.
+
+    In a transaction of its own: whoever inserts customers waits for the row of their organization.
+    """
+    organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
+    if organization.polar_id is not None:
+        return
+    waiting = get_due(organization).filter(type__startswith="customer.").order_by("pk")
+    shown = [event.data for event in map(_read, waiting.values_list("payload", flat=True)[:BATCH]) if event is not None]
+    expected = str(entry.organization_id) if entry.organization_id else None
+    try:
+        bind_organization(organization, shown, expected=expected)
+    except PolarSyncError as error:
+        logger.warning("Deliveries for %s: %s", organization, error)
+
+
+def _read(payload: str) -> Event | None:
+    try:
+        return read_event(payload)
+    except PayloadError:
+        return None
 
 
 def _split(events: Mapping[WebhookDelivery, Event]) -> list[dict[WebhookDelivery, Event]]:
@@ -150,17 +208,18 @@ def _note_error(deliveries: Iterable[WebhookDelivery], error: Exception, organiz
     # What a database says of a row can hold the row.
     reason = f"{type(error).__name__}: {error}" if isinstance(error, PolarSyncError) else type(error).__name__
     is_another = isinstance(error, OrganizationMismatchError) and organization.polar_id is not None
+    now = timezone.now()
     for delivery in deliveries:
         attempts = delivery.attempts + 1
         if attempts >= _MAX_ATTEMPTS or is_another or isinstance(error, PayloadError):
             _end(delivery, Status.FAILED, reason)
             logger.error("Delivery %s has failed: %s", delivery.webhook_id, reason)
             if delivery.customer_id is not None and not is_another:
-                wanted = Wanted(delivery.timestamp, timezone.now(), "An event could not be processed.")
+                wanted = Wanted(delivery.timestamp, now, "An event could not be processed.")
                 note_wanted({delivery.customer_id: wanted}, {}, organization=organization)
             continue
         delivery.attempts, delivery.reason = attempts, clean_text(reason)
-        delivery.next_attempt_at = timezone.now() + timedelta(seconds=2**attempts)
+        delivery.next_attempt_at = now + timedelta(seconds=2**attempts)
         logger.warning("Delivery %s is tried again: %s", delivery.webhook_id, reason)
 
 

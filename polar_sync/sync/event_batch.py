@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import router
 from django.db.models import Max
 from django.utils import timezone
 
 from polar_sync.exceptions import PayloadError
-from polar_sync.models import CustomerObservation, Organization, Subscription, WebhookDelivery, on_primary
+from polar_sync.models import Organization, Subscription, WebhookDelivery, on_primary
 from polar_sync.payloads.values import clean_text, read_newest, read_timestamp
 from polar_sync.states.comparison import index_objects, is_readable
 from polar_sync.states.fields import StateFields
@@ -34,10 +33,10 @@ from polar_sync.store import (
     apply_catalogue,
     apply_reports,
     get_records,
+    lock_customers,
     observe_reported_customer,
     observe_reported_state,
 )
-from polar_sync.store.customers import lock_observation_records
 from polar_sync.sync.events import Event, Handling, read_event, read_report
 from polar_sync.sync.granted_metadata import renew_metadata
 from polar_sync.sync.pending_refreshes import Wanted, note_wanted
@@ -113,15 +112,19 @@ def apply_events(entries: Sequence[Entry], *, organization: Organization, fields
     early, late = _divide(customers.values())
     unreliable_fields = fields.get_unreliable_fields()
 
+    observations = [entry.observation for entry in _iterate_observed(customers.values()) if entry.observation]
+    # All of them first, in the order of ids, as everybody locks them.
+    before = lock_customers(customers, observations, organization=organization)
+
     def report(some: Sequence[Entry]) -> None:
         reports = [each.report for each in some if each.report is not None]
-        verdicts = apply_reports(reports, organization=organization, unreliable_fields=unreliable_fields)
+        # Who came to be known after the others were locked must not be locked now.
+        verdicts = {each: Verdict.UNKNOWN for each in reports if each.customer_id not in before}
+        known = [each for each in reports if each.customer_id in before]
+        verdicts |= apply_reports(known, organization=organization, unreliable_fields=unreliable_fields)
         _note_verdicts(some, verdicts, customers)
 
-    # All of them first, in the order of ids, as everybody locks them.
-    before = lock_observation_records(customers, using=router.db_for_write(CustomerObservation))
     report(early)
-    observations = [entry.observation for entry in _iterate_observed(customers.values()) if entry.observation]
     result = apply(observations, organization=organization) if observations else ApplyResult({}, (), {}, {})
     after = get_records(customers) if observations else before
     for key, events in customers.items():

@@ -44,10 +44,10 @@ def receive(request: HttpRequest, organization: str) -> HttpResponse:
     except PayloadError as error:
         return _refuse(BAD_REQUEST, organization, str(error))
     row = sync.get_organization_row(entry)
-    is_new = sync.keep_delivery(row, webhook_id=request.headers[ID], body=body.decode(), event=event)
-    if is_new:
+    kept = sync.keep_delivery(row, webhook_id=request.headers[ID], body=body.decode(), event=event)
+    if kept is not None and not (tasks.has_workers() and sync.is_announced(kept)):
         tasks.enqueue_processing(entry.name)
-    return JsonResponse({"status": "received" if is_new else "known"}, status=ACCEPTED)
+    return JsonResponse({"status": "known" if kept is None else "received"}, status=ACCEPTED)
 
 
 def _read_body(request: HttpRequest, *, at_most: int) -> bytes | None:

@@ -119,9 +119,8 @@ def list_verdicts() -> list[tuple[str, str]]:
 
 
 def keep_body(organization: Organization, body: str, *, webhook_id: str | None = None) -> bool:
-    return sync.keep_delivery(
-        organization, webhook_id=webhook_id or str(uuid4()), body=body, event=sync.read_event(body)
-    )
+    event = sync.read_event(body)
+    return sync.keep_delivery(organization, webhook_id=webhook_id or str(uuid4()), body=body, event=event) is not None
 
 
 def write_event(kind: str, data: Any, *, at: datetime) -> str:
