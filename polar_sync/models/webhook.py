@@ -121,8 +121,8 @@ class PendingRefresh(models.Model):
 class WebhookFeed(models.Model):
     """How far Polar's list of deliveries was read for an organization, and what it cannot bridge.
 
-    Times are Polar's but for `checked_at`, `finished_at`, `gap_noted_at` and `leased_until`. A window is read backwards from
-    `window_began_at` to `window_start`; `cursor` is how far that is.
+    Times are Polar's but for `checked_at`, `finished_at`, `gap_noted_at` and `leased_until`. A window is read backwards
+    from `window_began_at` to `window_start`; `cursor` is how far that is.
     https://polar.sh/docs/api-reference/webhooks/deliveries/list
     """
 
