@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ("finished_at", models.DateTimeField(null=True, verbose_name="finished at")),
                 ("gap_since", models.DateTimeField(null=True, verbose_name="gap since")),
                 ("gap_until", models.DateTimeField(null=True, verbose_name="gap until")),
+                ("gap_noted_at", models.DateTimeField(null=True, verbose_name="gap noted at")),
                 ("lease_token", models.UUIDField(null=True, verbose_name="lease token")),
                 ("leased_until", models.DateTimeField(null=True, verbose_name="leased until")),
             ],

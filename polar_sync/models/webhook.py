@@ -121,8 +121,8 @@ class PendingRefresh(models.Model):
 class WebhookFeed(models.Model):
     """How far Polar's list of deliveries was read for an organization, and what it cannot bridge.
 
-    Times without `checked_at`, `finished_at` and `leased_until` are Polar's. A window is read backwards from
-    `window_began_at` to `window_start`; `cursor` is how far that is.
+    Times are Polar's but for `checked_at`, `finished_at`, `gap_noted_at` and `leased_until`. A window is read backwards
+    from `window_began_at` to `window_start`; `cursor` is how far that is.
     https://polar.sh/docs/api-reference/webhooks/deliveries/list
     """
 
@@ -149,6 +149,7 @@ class WebhookFeed(models.Model):
     # From then on, until a run has begun later and succeeded, changes may have made no event at all.
     gap_since = models.DateTimeField(_("gap since"), null=True)
     gap_until = models.DateTimeField(_("gap until"), null=True)
+    gap_noted_at = models.DateTimeField(_("gap noted at"), null=True)
     lease_token = models.UUIDField(_("lease token"), null=True)
     leased_until = models.DateTimeField(_("leased until"), null=True)
 

@@ -161,15 +161,17 @@ def _write_outcomes(deliveries: Iterable[WebhookDelivery]) -> None:
 
 
 def _learn_organization(entry: OrganizationSettings, organization: Organization) -> None:
-    """An organization that no run has been over yet is known from the first customers that events show.
+    """An organization that no run has been over yet is known from the first events that show something of it.
 
     In a transaction of its own: whoever inserts customers waits for the row of their organization.
     """
     organization.refresh_from_db(fields=["polar_id"])  # a run may have learned it since
     if organization.polar_id is not None:
         return
-    waiting = get_due(organization).filter(type__startswith="customer.").order_by("pk")
-    shown = [event.data for event in map(_read, waiting.values_list("payload", flat=True)[:BATCH]) if event is not None]
+    waiting = get_due(organization).order_by("pk").values_list("payload", flat=True)
+    events = [event for event in map(_read, waiting[:BATCH]) if event is not None]
+    every = [item for event in events for item in (event.data, event.data.get("customer"))]
+    shown = [item for item in every if isinstance(item, dict) and "organization_id" in item]
     expected = str(entry.organization_id) if entry.organization_id else None
     try:
         bind_organization(organization, shown, expected=expected)

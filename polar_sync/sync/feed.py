@@ -151,7 +151,7 @@ class _FeedReader:
             if endpoint.get("enabled") is not True:
                 interval = self._enable(endpoint) or interval
         if not self._problem and feed.gap_since is not None and feed.gap_until is None:
-            self.save(gap_until=interval.end)
+            self.save(gap_until=interval.end, gap_noted_at=timezone.now())
         self.save(
             endpoint_id=key,
             endpoint_url=url,
@@ -164,7 +164,9 @@ class _FeedReader:
         """The deliveries of another endpoint are no continuation; what changed before there was one made no event."""
         complete_as_of = self._organization.complete_as_of
         nothing_read = {"all_read_until": None, "failed_read_until": None, "window_start": None, "cursor": None}
-        self.save(**nothing_read, window_began_at=None, gap_since=complete_as_of or created_at, gap_until=created_at)
+        self.save(**nothing_read, window_began_at=None)
+        if complete_as_of is None or complete_as_of <= created_at:
+            self._note_gap(since=complete_as_of or created_at, until=created_at)
 
     def _enable(self, endpoint: Mapping[str, Any]) -> Interval | None:
         """Enable it again where the settings allow that; None where it stays as it is."""
@@ -198,7 +200,7 @@ class _FeedReader:
         if self._has_gap and feed.gap_since is not None:
             since = min(since, feed.gap_since)
             until = max(until, feed.gap_until) if until is not None and feed.gap_until is not None else None
-        self.save(gap_since=since, gap_until=until)
+        self.save(gap_since=since, gap_until=until, gap_noted_at=timezone.now())
 
     @property
     def _has_gap(self) -> bool:

@@ -13,7 +13,7 @@ from polar_sync.models import Organization, SyncRun, WebhookFeed
 from polar_sync.states import stops_fetching
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import get_organization_row, process_deliveries
-from polar_sync.sync.feed import FollowResult, get_settle_time, read_feed
+from polar_sync.sync.feed import FollowResult, read_feed
 from polar_sync.sync.pending_refreshes import ask_due, count_due
 from polar_sync.sync.runs import begin_run
 
@@ -79,8 +79,9 @@ def needs_run(organization: Organization) -> bool:
         return False
     runs = SyncRun.objects.filter(organization=organization)
     if feed.gap_until is None:  # it goes on: one run says what is, and then the project's schedule does
-        return not runs.filter(started_at__gt=feed.gap_since + get_settle_time()).exists()
-    return not runs.filter(started_at__gt=max(feed.gap_until, timezone.now() - _RUN_EVERY)).exists()
+        return not runs.filter(started_at__gt=feed.gap_noted_at or feed.gap_since).exists()
+    noted_at = feed.gap_noted_at or feed.gap_until
+    return not runs.filter(started_at__gt=max(noted_at, timezone.now() - _RUN_EVERY)).exists()
 
 
 def begin_needed_run(entry: OrganizationSettings, organization: Organization) -> SyncRun | None:

@@ -16,10 +16,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from polar_sync.testing.app import FakePolar
 from polar_sync.testing.faults import Fault
+from polar_sync.testing.http import format_timestamp
 from polar_sync.testing.random_changes import RandomChanges
 from polar_sync.testing.server import FakePolarServer
 from polar_sync.testing.webhooks import POLAR_RETRY_DELAYS
@@ -61,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         polar.faults.add(Fault(kind="latency", seconds=given.latency, times=None))
     if given.webhook:
         polar.webhooks.retry_delays = POLAR_RETRY_DELAYS
-        polar.webhooks.add_endpoint(given.webhook, secret=given.webhook_secret)
+        # Older than whatever is mirrored now: no change was before it and untold.
+        created_at = format_timestamp(polar.now() - timedelta(days=1))
+        polar.webhooks.add_endpoint(given.webhook, secret=given.webhook_secret, created_at=created_at)
     # What was made stays until the end: looking through it again would only hold answers up.
     gc.freeze()
     stopping = threading.Event()
