@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,6 @@ from polar_sync.models import Customer, Organization, SyncRun, WebhookDelivery, 
 from polar_sync.signals import webhook_endpoint_disabled
 from polar_sync.testing import Fault
 from polar_sync.testing.webhook_rows import Endpoint
-from polar_sync.tokens import Token
 from tests.sync.conftest import change_organization
 from tests.sync.hearing import ARRIVED, LOST, NOWHERE, Hearing, list_verdicts
 
@@ -36,25 +34,14 @@ def hearing(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hearing:
 
     Every event gets a second attempt, which succeeds: else Polar would disable the endpoint.
     """
-<<<<<<< HEAD
     hearing = Hearing(monkeypatch, settings, age=timedelta(seconds=60))
-=======
-    # One event a change, and a receiver of its own.
-    monkeypatch.setattr("polar_sync.sync.endpoints.ESSENTIAL_EVENTS", frozenset(CREATED))
-    hearing = Hearing(monkeypatch, settings, age=timedelta(seconds=70))
-    hearing.entry = replace(hearing.entry, webhook_secrets=(Token("whsec_for_tests"),))
->>>>>>> main
     hearing.polar.webhooks.retry_delays = (0.0,)
     monkeypatch.setattr("polar_sync.sync.endpoints.ESSENTIAL_EVENTS", frozenset(CREATED))
     # Who receives nothing has to read everything.
     change_organization(settings, WEBHOOK_SECRETS="whsec_x")
     hearing.entry = polar_settings.get_organization("default")
     hearing.add_endpoint(events=CREATED)
-<<<<<<< HEAD
     hearing.pass_time(20)  # a run says nothing of the seconds by which a replica may be behind
-=======
-    hearing.pass_time(30)
->>>>>>> main
     hearing.run()
     hearing.pass_time(30)
     return hearing
@@ -255,23 +242,14 @@ def test_reading_that_was_killed_leaves_the_lease_to_expire_and_is_gone_on_with(
     move_feed(leased_until=timezone.now() - timedelta(seconds=1))
     hearing.pass_time(5)
     result = hearing.follow()
-<<<<<<< HEAD
     # One page of that window, and one of what came since.
     assert (result.is_finished, result.pages) == (True, 2)
-=======
-    # The rest of the window, and then what came after it began, with the overlap.
-    assert (result.is_finished, result.pages) == (True, 1 + 3)
->>>>>>> main
     assert list_mirrored() == keys
     done = get_feed()
     assert (done.cursor, done.window_start, done.window_began_at) == (None, None, None)
     assert done.failed_read_until is not None
     assert left.window_began_at is not None
-<<<<<<< HEAD
     assert done.failed_read_until > left.window_began_at
-=======
-    assert done.failed_read_until >= left.window_began_at
->>>>>>> main
 
 
 def test_whole_reading_that_is_wanted_does_not_go_on_with_one_of_what_failed(hearing: Hearing) -> None:
@@ -444,22 +422,11 @@ def test_disabled_endpoint_is_told_once_and_is_a_gap_since_it_was_last_seen_enab
     seen = get_feed().failed_read_until
     endpoint = disable(hearing)
     checked = get_feed().checked_at
-<<<<<<< HEAD
     assert needs_run(hearing)
     feed = get_feed()
     # And what Polar had not sent by then it has dropped.
     since = min(time for time in (checked, seen) if time is not None) - timedelta(minutes=5)
     assert (feed.is_enabled, feed.gap_since, feed.gap_until) == (False, since, None)
-=======
-    hearing.follow()
-    assert sync.needs_run(hearing.row)
-    feed = get_feed()
-    # What Polar had not attempted by then it has dropped.
-    assert checked is not None
-    assert seen is not None
-    assert feed.gap_since == min(checked, seen) - timedelta(seconds=300)
-    assert (feed.is_enabled, feed.gap_until) == (False, None)
->>>>>>> main
     [(name, problem)] = heard
     assert (name, problem) == ("default", feed.problem)
     assert endpoint.url in problem
@@ -480,24 +447,14 @@ def test_gap_lasts_until_a_run_has_begun_after_the_endpoint_was_enabled(hearing:
     assert not get_feed().is_gap_closed(hearing.row.complete_as_of)
     hearing.polar.webhooks.update_endpoint(endpoint, enabled=True)
     hearing.pass_time(30)
-<<<<<<< HEAD
     assert needs_run(hearing)
-=======
-    hearing.follow()
-    assert sync.needs_run(hearing.row)
->>>>>>> main
     feed = get_feed()
     assert feed.gap_until is not None
     assert (feed.is_enabled, feed.problem) == (True, "")
     hearing.pass_time(30)
     hearing.run()
     assert get_feed().is_gap_closed(hearing.row.complete_as_of)
-<<<<<<< HEAD
     assert not needs_run(hearing)
-=======
-    hearing.follow()
-    assert not sync.needs_run(hearing.row)
->>>>>>> main
     disable(hearing)
     hearing.follow()
     assert len(heard) == 2
@@ -511,16 +468,9 @@ def test_endpoint_is_enabled_again_where_the_settings_allow_it(
     endpoint = disable(hearing)
     with hearing.polar.webhooks.silence():
         hearing.polar.create_customer()
-<<<<<<< HEAD
     assert needs_run(hearing)
     assert endpoint.enabled
     assert len(heard) == 1
-=======
-    hearing.follow()
-    assert endpoint.enabled
-    assert len(heard) == 1
-    assert sync.needs_run(hearing.row)
->>>>>>> main
     feed = get_feed()
     assert (feed.is_enabled, feed.problem) == (True, "")
     assert feed.gap_until is not None
@@ -542,12 +492,7 @@ def test_archived_event_needs_a_run(hearing: Hearing) -> None:
     create(hearing)
     hearing.polar.webhooks.archive(hearing.polar.webhooks.events[-1].id)
     hearing.pass_time(20)
-<<<<<<< HEAD
     assert needs_run(hearing)
-=======
-    hearing.follow()
-    assert sync.needs_run(hearing.row)
->>>>>>> main
     kept = WebhookDelivery.objects.get()
     assert (kept.status, kept.payload) == ("failed", "")
     assert "archived" in kept.reason
@@ -561,23 +506,12 @@ def test_archived_event_that_arrived_before_or_that_a_run_has_made_good_needs_no
     create(hearing)
     hearing.hear()
     hearing.polar.webhooks.archive(hearing.polar.webhooks.events[-1].id)
-<<<<<<< HEAD
     assert not needs_run(hearing)
-=======
-    hearing.follow(is_whole=True)
-    assert not sync.needs_run(hearing.row)
->>>>>>> main
     create(hearing)
     hearing.polar.webhooks.archive(hearing.polar.webhooks.events[-1].id)
     hearing.pass_time(20)
     hearing.run()
-<<<<<<< HEAD
     assert not needs_run(hearing)
-=======
-    hearing.follow()
-    assert not sync.needs_run(hearing.row)
-    assert get_feed().gap_since is None
->>>>>>> main
 
 
 def test_feed_of_another_endpoint_begins_anew_and_a_run_is_needed(hearing: Hearing) -> None:
@@ -589,7 +523,6 @@ def test_feed_of_another_endpoint_begins_anew_and_a_run_is_needed(hearing: Heari
     create(hearing)
     assert hearing.follow().kept == 1
     feed = get_feed()
-<<<<<<< HEAD
     assert (str(feed.endpoint_id), feed.gap_until) == (own.id, own.created_at)
     assert needs_run(hearing)
 
@@ -603,9 +536,6 @@ def test_endpoint_that_lacks_an_event_is_a_gap_and_says_which(hearing: Hearing, 
     [(_, problem)] = heard
     assert "customer.created" in problem
     assert (get_feed().problem, get_feed().gap_until) == (problem, None)
-=======
-    assert (feed.endpoint_url, feed.is_enabled) == ("https://shop.test/", None)
->>>>>>> main
 
 
 def test_times_of_the_feed_are_polars(hearing: Hearing) -> None:
