@@ -107,7 +107,7 @@ class _FeedReader:
         self._organization = organization
         self._connection = connection
         self._feed = feed
-        self._has_failures = False
+        self._has_failures = self._is_checked = False
         self._problem = feed.problem if feed.is_enabled is False else ""
 
     def check_endpoint(self, *, is_overdue: bool = False) -> None:
@@ -145,7 +145,7 @@ class _FeedReader:
         key = read_uuid(endpoint.get("id"))
         if key != feed.endpoint_id or feed.is_enabled is None:
             self._begin_endpoint(read_timestamp(endpoint.get("created_at")) or interval.end)
-        self._problem = find_endpoint_problem(endpoint)
+        self._problem, self._is_checked = find_endpoint_problem(endpoint), True
         if self._problem:
             self._open_gap(self._problem)
             if endpoint.get("enabled") is not True:
@@ -215,7 +215,7 @@ class _FeedReader:
         if was_begun:
             self._read_window(is_whole=is_whole)
         self.result.is_finished = True
-        if self._has_failures:
+        if self._has_failures and not self._is_checked:
             self.check_endpoint(is_overdue=True)
 
     def _read_window(self, *, is_whole: bool) -> None:

@@ -22,8 +22,9 @@ FOLLOW = "polar_sync.management.commands.polar_sync_follow"
 
 @pytest.fixture
 def hearing(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hearing:
-    hearing = Hearing(monkeypatch, settings, age=timedelta(minutes=1))
+    hearing = Hearing(monkeypatch, settings, age=timedelta(seconds=90))
     hearing.add_endpoint()
+    hearing.pass_time(30)
     hearing.run()
     hearing.pass_time(30)
     return hearing
