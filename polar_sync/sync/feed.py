@@ -9,7 +9,6 @@ What was never attempted is on no list: an endpoint that Polar has disabled make
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ from polar_sync.models import Organization, WebhookDelivery, WebhookFeed
 from polar_sync.payloads import Interval
 from polar_sync.payloads.values import clean_text, read_label, read_timestamp, read_uuid
 from polar_sync.signals import webhook_endpoint_disabled
+from polar_sync.sync.attempts import build_delivery, read_attempted_at
 from polar_sync.sync.connections import Connection
 from polar_sync.sync.deliveries import keep_deliveries
 from polar_sync.sync.endpoints import find_endpoint_problem
-from polar_sync.sync.events import MAX_TYPE_LENGTH, read_event, redact
 from polar_sync.sync.leases import LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ _GAP = timedelta(minutes=15)
 CHECK_EVERY = timedelta(minutes=4)
 """Within `SETTLE_SECONDS`, so that nothing is taken for told that made no event."""
 _TICK = timedelta(microseconds=1)
-_MAX_ID_LENGTH = 200
 _FREE = Q(leased_until=None) | Q(leased_until__lt=Now())
 
 
@@ -260,7 +258,7 @@ class _FeedReader:
             if page.total_count and not page.items:
                 raise PayloadError("Polar's list of deliveries counts attempts that it does not show")
             # What is exactly at the end is left out. A page that is all of one moment is followed by the next page.
-            oldest = min(map(_read_attempted_at, page.items), default=None)
+            oldest = min(map(read_attempted_at, page.items), default=None)
             is_last, cursor = page.total_count <= (number - 1) * PAGE_SIZE + len(page.items), feed.cursor
             if oldest is not None and (cursor is None or oldest + _TICK < cursor):
                 cursor, number = oldest + _TICK, 1
@@ -278,7 +276,7 @@ class _FeedReader:
             event = item.get("webhook_event")
             if isinstance(event, dict) and isinstance(event.get("id"), str):
                 events.setdefault(event["id"], event)
-        rows = [_build_delivery(event, self._organization) for event in events.values()]
+        rows = [build_delivery(event, self._organization) for event in events.values()]
         with transaction.atomic(using=router.db_for_write(WebhookDelivery)):
             self.result.kept += keep_deliveries(rows)
             self._note_lost(rows, events, until=page.interval.end)
@@ -318,45 +316,3 @@ def get_settle_time() -> timedelta:
 
 def _get_lease_end() -> object:
     return Now() + timedelta(seconds=settings.lease_seconds)
-
-
-def _read_attempted_at(item: Any) -> datetime:
-    attempted_at = read_timestamp(item.get("created_at")) if isinstance(item, dict) else None
-    if attempted_at is None:
-        raise PayloadError("Polar's list of deliveries holds something that is no attempt with a time")
-    return attempted_at
-
-
-def _get_text(payload: Any) -> str:
-    """The text as databases take it; a lone surrogate in JSON is as good written as an escape."""
-    if not isinstance(payload, str):
-        return ""
-    try:
-        payload.encode()
-    except UnicodeEncodeError:
-        return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in payload)
-    return payload
-
-
-def _build_delivery(event: Mapping[str, Any], organization: Organization) -> WebhookDelivery:
-    """What the receiver would have kept; one that cannot be read has failed already, with the reason."""
-    delivery = WebhookDelivery(
-        organization=organization,
-        webhook_id=event["id"][:_MAX_ID_LENGTH],
-        type=(read_label(event.get("type")) or "unknown")[:MAX_TYPE_LENGTH],
-        timestamp=read_timestamp(event.get("created_at")) or timezone.now(),
-        via=WebhookDelivery.Via.FEED,
-    )
-    payload = _get_text(event.get("payload"))
-    if not payload:
-        delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, "Polar has archived what it said."
-        return delivery
-    try:
-        read = read_event(payload)
-    except PayloadError as error:
-        delivery.status, delivery.reason = WebhookDelivery.Status.FAILED, clean_text(str(error))
-        delivery.payload = ""  # nobody can tell what it holds
-    else:
-        delivery.type, delivery.timestamp, delivery.customer_id = read.type, read.timestamp, read.customer_id
-        delivery.payload = redact(payload)
-    return delivery
