@@ -20,9 +20,11 @@ from django.utils import timezone
 from polar_sync import sync
 from polar_sync.conf import settings
 from polar_sync.exceptions import (
+    BudgetError,
     BudgetWaitError,
     ConfigurationError,
     PolarSyncError,
+    RateLimitError,
     RunActiveError,
 )
 from polar_sync.models import SyncRun
@@ -175,7 +177,7 @@ def follow(organization: str | None = None, *, is_whole: bool = False) -> None:
     entry = settings.get_organization(organization)
     try:
         sync.follow(entry, sync.get_worker_connection(entry), is_whole=is_whole)
-    except BudgetWaitError as error:
+    except (BudgetError, RateLimitError) as error:
         logger.info("The list of deliveries is read on in a minute: %s", error)
     if run := sync.begin_needed_run(entry, sync.get_organization_row(entry)):
         _queue_pages(run.pk, settings.workers)
