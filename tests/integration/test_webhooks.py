@@ -133,6 +133,7 @@ def world(tmp_path: Path) -> Iterator[tuple[Site, FakePolar, psycopg.Connection[
         polar.generate_customers(CUSTOMERS)
         webhooks = polar.webhooks
         webhooks.retry_delays = tuple(0.3 * 1.6**number for number in range(9))
+        webhooks.sender.workers = 4
         webhooks.out_of_order, webhooks.sends_duplicates, webhooks.stale_states = True, True, True
         webhooks.add_endpoint(f"http://127.0.0.1:{port}/polar/webhooks/default/", secret=SECRET)
         environment = build_environment(
@@ -197,7 +198,7 @@ def test_site_that_is_killed_now_and_then_is_level_after_a_silence(
         time.sleep(rng.uniform(0, 0.5))
         site.start(name)
     assert not changes.errors
-    polar.webhooks.wait_until_sent(PATIENCE)
+    polar.webhooks.wait_until_sent(PATIENCE * 2)
     settle(connection, fleet)
     assert connection.execute(UNWELL).fetchall() == []
     assert find_differences(fleet, polar) == [], fleet.read_logs()[-5000:]
